@@ -1,0 +1,123 @@
+-- claim: hands out what must be published, and ends what is over, now.
+-- Promise: deadlines, retries, lapsed leases, lost messages and the outbox are this one mechanism; what is
+-- handed out and not confirmed as published comes again by itself.
+-- A: limit, lease_ms, crash_cap, jitter, gap_ms, gap_lease_ms, listing_ttl_ms, lost {waiting key suffix = stamp},
+--    sweeper + lock_ms + backlog_ms (a sweeper's turn), or only (a request's own timer, for whoever waits for it)
+local reply = { orders = {} }
+
+if A.sweeper then
+  local holder = redis.call('GET', P .. ':lock')
+  if holder and holder ~= A.sweeper then return answer({ busy = true }) end
+  redis.call('SET', P .. ':lock', A.sweeper, 'PX', A.lock_ms)
+  -- Nobody swept for a while: a stopped laptop, a ledger outage, no worker. Whoever lives is given time to
+  -- renew before any lease is taken for lapsed.
+  local swept = tonumber(redis.call('HGET', SWEEP, 'at'))
+  if not swept or NOW - swept > A.gap_ms then
+    redis.call('HSET', SWEEP, 'grace_until', NOW + A.gap_lease_ms)
+  end
+  redis.call('HSET', SWEEP, 'at', NOW)
+  redis.call('ZREMRANGEBYSCORE', PROCS, '-inf', NOW - 10 * A.lease_ms)
+  redis.call('ZREMRANGEBYSCORE', INDEX, '-inf', NOW - A.listing_ttl_ms)
+end
+
+-- How far each queue had moved `backlog_ms` ago, folded from the marks that start.lua leaves.
+local function queue_marks()
+  local safe, flat = {}, redis.call('HGETALL', MARKS)
+  for i = 1, #flat, 2 do
+    local suffix, slot = string.match(flat[i], '^(.+):([^:]+)$')
+    local stamp = tonumber(flat[i + 1])
+    if slot == 'safe' or (slot + 1) * MARK_MS <= NOW - A.backlog_ms then
+      safe[suffix] = math.max(safe[suffix] or 0, stamp)
+      if slot ~= 'safe' then redis.call('HDEL', MARKS, flat[i]) end
+    end
+  end
+  for suffix, stamp in pairs(safe) do redis.call('HSET', MARKS, suffix .. ':safe', stamp) end
+  return next(safe) and safe or nil
+end
+if A.sweeper then reply.marks = queue_marks() end
+local grace_until = tonumber(redis.call('HGET', SWEEP, 'grace_until')) or 0
+
+local function over(head) -- the request's own timer
+  if head.closing then
+    if not close(head) then
+      reply.more = true
+    elseif not REQUEST_ENDED[head.state] then
+      finish_collecting(head, nil, reply)
+    end
+  elseif head.state == 'collecting' and NOW >= head.deadline_at then
+    begin_closing(head, 'timed_out', nil, reply)
+    reply.more = head.closing ~= nil
+  elseif not REQUEST_ENDED[head.state] and head.state ~= 'collecting' and NOW >= head.finish_at then
+    local ref = cjson.decode(head.stages)[head.stage].ref
+    local rec = get_rec(head.id, ref)
+    stage_failed(head, ref, rec, 'timed_out', {
+      type = 'Timeout', kind = 'system', retryable = true,
+      message = 'the ' .. ref .. ' stage did not finish in the time given to the stages'
+        .. (rec.error and '; its last attempt failed: ' .. rec.error.message or ''),
+    })
+  elseif REQUEST_ENDED[head.state] then
+    redis.call('ZREM', DUE, head.id)
+  else
+    redis.call('ZADD', DUE, head.state == 'collecting' and head.deadline_at or head.finish_at, head.id)
+  end
+end
+
+local function due(head, ref, entry)
+  local rec = get_rec(head.id, ref)
+  if not rec or RUN_ENDED[rec.state] or REQUEST_ENDED[head.state] then
+    redis.call('ZREM', DUE, entry)
+  elseif not is_stage(ref) and (head.closing or NOW >= head.deadline_at) then
+    redis.call('ZREM', DUE, entry) -- the request's own timer ends it
+  elseif rec.state == 'queued' then
+    reply.orders[#reply.orders + 1] = order(head, ref, rec)
+  elseif rec.state == 'retrying' then
+    requeue(head, ref, rec, reply)
+  elseif NOW < grace_until then
+    redis.call('ZADD', DUE, grace_until, entry)
+  else
+    local seen = tonumber(redis.call('ZSCORE', PROCS, rec.owner)) or 0
+    lapse(head, ref, rec, seen <= NOW - A.lease_ms, A.jitter, A.crash_cap, reply)
+  end
+end
+
+local function handle(entry)
+  local id, ref = string.match(entry, '^(%S+) (%S+)$')
+  local head = get_head(id or entry)
+  if head and ref then return due(head, ref, entry) end
+  if head then return over(head) end
+  if redis.call('EXISTS', key('request', id or entry)) == 1 then -- not sealed yet
+    redis.call('ZADD', DUE, NOW + HAND_OUT_MS, entry)
+  else
+    redis.call('ZREM', DUE, entry)
+  end
+end
+
+if A.only then
+  local score = tonumber(redis.call('ZSCORE', DUE, A.only))
+  if score and score <= NOW then handle(A.only) end
+  return answer(reply)
+end
+
+local entries = redis.call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, A.limit)
+for _, entry in ipairs(entries) do
+  -- An earlier entry of this call may have settled this one.
+  local score = tonumber(redis.call('ZSCORE', DUE, entry))
+  if score and score <= NOW then handle(entry) end
+end
+reply.more = reply.more or #entries == A.limit
+
+-- Backlog is not loss: a published run that nobody started is published again (same delivery) only when its
+-- queue has demonstrably moved past it, or a worker of the queue sat idle: `lost` says up to which stamp.
+for suffix, stamp in pairs(A.lost or {}) do
+  local waiting = P .. ':waiting:' .. suffix
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', '(' .. stamp, 'LIMIT', 0, A.limit)) do
+    redis.call('ZREM', waiting, entry)
+    local id, ref = string.match(entry, '^(%S+) (%S+)$')
+    local head = get_head(id)
+    local rec = head and get_rec(id, ref)
+    if rec and rec.state == 'queued' and not REQUEST_ENDED[head.state] then
+      reply.orders[#reply.orders + 1] = order(head, ref, rec)
+    end
+  end
+end
+return answer(reply)

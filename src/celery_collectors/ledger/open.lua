@@ -1,0 +1,46 @@
+-- open: write a request and its runs, a chunk at a time. It lives once sealed, and only whole.
+-- Promise: a repeated call changes nothing; what is never sealed goes away by itself; what is sealed
+-- will be published by someone, because every run is among what is due from the moment it is written.
+-- A: request_id, head {...}, from, runs [record...], seal (bool), unsealed_ttl_ms
+local id = A.request_id
+local H = key('request', id)
+local state = redis.call('HGET', H, 'state')
+if state then return answer({ opened = false, state = state }) end
+
+local flat = {}
+for field, value in pairs(A.head) do
+  if field ~= 'deadline_ms' and field ~= 'finish_ms' then
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value
+  end
+end
+redis.call('HSET', H, unpack(flat))
+for i, rec in ipairs(A.runs) do
+  local ref = tostring(A.from + i - 1)
+  rec.state, rec.attempt, rec.failures, rec.crashes, rec.delivery = 'queued', 0, 0, 0, 1
+  rec.queued_at = NOW
+  put_rec(id, ref, rec)
+  redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(id, ref))
+end
+if not A.seal then
+  redis.call('PEXPIRE', H, A.unsealed_ttl_ms)
+  redis.call('PEXPIRE', key('runs', id), A.unsealed_ttl_ms)
+  return answer({ opened = false })
+end
+
+local written = redis.call('HLEN', key('runs', id))
+if written ~= A.head.runs then
+  error('request ' .. id .. ' has ' .. written .. ' of its ' .. A.head.runs .. ' runs: open it again')
+end
+redis.call('PERSIST', H)
+redis.call('PERSIST', key('runs', id))
+local head = {
+  state = 'collecting', generation = 1, created_at = NOW, deadline_at = NOW + A.head.deadline_ms,
+  finish_at = NOW + A.head.deadline_ms + A.head.finish_ms, open = A.head.runs, answered = 0, missing = 0,
+  required_missing = 0, stage = 0,
+}
+set_head({ id = id }, head)
+redis.call('ZADD', DUE, head.deadline_at, id)
+redis.call('ZADD', INDEX, NOW, id)
+emit({ id = id }, 'request', A.head.topic, 'collecting')
+return answer({ opened = true, created_at = NOW, deadline_at = head.deadline_at })

@@ -1,0 +1,352 @@
+-- What every script of the ledger shares. Prepended to each of them, after the tables that are
+-- rendered from model.py: RUN_NEXT, RUN_ENDED, RUN_ANSWERED, RUN_MISSING, REQUEST_NEXT, REQUEST_ENDED, STAGE_STATE.
+--
+-- KEYS[1] is the shard's prefix; every key is made from it, so that a script touches one cluster slot.
+-- ARGV[1] is the call's arguments as JSON, ARGV[2] (where a script has one) a value as raw bytes.
+-- Times are milliseconds. Records are JSON: a head's fields are those of a hash, a run is one field of
+-- the runs hash, named by its number; a stage is the same kind of record, named by the stage.
+
+local P = KEYS[1]
+local A = cjson.decode(ARGV[1])
+local DUE, INDEX, MARKS = P .. ':due', P .. ':index', P .. ':marks'
+local PROCS, TIMES, SWEEP = P .. ':procs', P .. ':times', P .. ':sweep'
+
+local NOW = A.now
+if not NOW then
+  local time = redis.call('TIME')
+  NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local HAND_OUT_MS = 15000 -- how long whoever was handed something to publish has it to itself
+local MARK_MS = 10000     -- how finely we remember how far a queue has moved
+local CLOSE_AT_ONCE = 1000 -- how many runs one call ends, so that none blocks the server for long
+
+local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
+local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. head.priority end
+local function member(id, ref) return id .. ' ' .. ref end
+
+-- Heads ------------------------------------------------------------------------------------------
+
+local function get_head(id)
+  local flat = redis.call('HGETALL', key('request', id))
+  local head = { id = id }
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if field == 'topic' or field == 'state' or field == 'priority' or field == 'messages'
+      or field == 'stages' or field == 'error' or field == 'closing' or field == 'key' then
+      head[field] = value
+    else
+      head[field] = tonumber(value)
+    end
+  end
+  if not head.state then return nil end -- absent, or opened but not yet sealed
+  return head
+end
+
+local function set_head(head, fields)
+  local flat = {}
+  for field, value in pairs(fields) do
+    head[field] = value
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', key('request', head.id), unpack(flat))
+end
+
+-- Runs and stages --------------------------------------------------------------------------------
+
+local function get_rec(id, ref)
+  local text = redis.call('HGET', key('runs', id), ref)
+  return text and cjson.decode(text)
+end
+
+local function put_rec(id, ref, rec)
+  redis.call('HSET', key('runs', id), ref, cjson.encode(rec))
+end
+
+local function is_stage(ref) return STAGE_STATE[ref] ~= nil end
+
+local function move(rec, to)
+  if not RUN_NEXT[rec.state][to] then
+    error('a run can not go from ' .. rec.state .. ' to ' .. to)
+  end
+  rec.state = to
+end
+
+-- Events -----------------------------------------------------------------------------------------
+
+local function emit(head, subject, name, state, more)
+  local event = more or {}
+  if event.error and event.error.traceback then -- the record keeps it; an event stays small
+    local err = event.error
+    event.error = { type = err.type, kind = err.kind, message = err.message, retryable = err.retryable }
+  end
+  event.request_id, event.subject, event.name, event.state, event.at_ms = head.id, subject, name, state, NOW
+  redis.call('XADD', key('events', head.id), 'MAXLEN', '~', 10000, '*', 'e', cjson.encode(event))
+end
+
+local function emit_rec(head, ref, rec, more)
+  more = more or {}
+  more.attempt = rec.attempt
+  emit(head, is_stage(ref) and 'stage' or 'run', rec.name, rec.state, more)
+end
+
+-- Orders: what must be published, as dispatch.py takes them --------------------------------------
+
+local function order(head, ref, rec)
+  redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(head.id, ref))
+  return {
+    request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
+    generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = head.priority,
+  }
+end
+
+local function forget(head, ref, rec) -- nothing is due for it any more
+  redis.call('ZREM', DUE, member(head.id, ref))
+  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+end
+
+-- The life of a request --------------------------------------------------------------------------
+
+local function finish(head, state, err)
+  if not REQUEST_NEXT[head.state][state] then
+    error('a request can not go from ' .. head.state .. ' to ' .. state)
+  end
+  local fields = { state = state, finished_at = NOW }
+  if err then fields.error = cjson.encode(err) end
+  set_head(head, fields)
+  redis.call('ZREM', DUE, head.id)
+  for _, kind in ipairs({ 'request', 'runs', 'values', 'events' }) do
+    redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
+  end
+  emit(head, 'request', head.topic, state, err and { error = err })
+  redis.call('PEXPIRE', key('events', head.id), head.ttl_ms)
+end
+
+-- Begin an attempt of a queued run or stage; the lease is its score among what is due.
+local function begin(head, ref, rec, who)
+  move(rec, 'running')
+  rec.attempt = rec.attempt + 1
+  rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
+  rec.started_at, rec.ended_at, rec.run_ms = NOW, nil, nil
+  rec.owner, rec.worker, rec.token = who.owner, who.worker, who.token
+  rec.ends_at = math.min(NOW + rec.timeout_ms, is_stage(ref) and head.finish_at or head.deadline_at)
+  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+  redis.call('ZADD', DUE, math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms), member(head.id, ref))
+  redis.call('ZADD', PROCS, NOW, who.owner)
+  put_rec(head.id, ref, rec)
+  emit_rec(head, ref, rec)
+end
+
+local function grant(head, ref, rec)
+  return {
+    go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
+    generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
+    deadline_at = head.deadline_at, runs = head.runs, messages = head.messages,
+    retries_left = rec.retries - rec.failures,
+  }
+end
+
+-- The next declared stage after `index` stages are done, or the end.
+-- `who` is set when the caller could go on with it in place; it does so when the stage is known to be short.
+local function enter_stage(head, index, who, reply)
+  local stages = cjson.decode(head.stages)
+  local stage = stages[index + 1]
+  if not stage then
+    return finish(head, head.missing > 0 and 'partial' or 'complete')
+  end
+  local state = STAGE_STATE[stage.ref]
+  if not REQUEST_NEXT[head.state][state] then
+    error('a request can not go from ' .. head.state .. ' to ' .. state)
+  end
+  set_head(head, { state = state, stage = index + 1 })
+  redis.call('ZADD', DUE, head.finish_at, head.id)
+  emit(head, 'request', head.topic, state)
+  local rec = {
+    name = stage.name, task = stage.task, queue = stage.queue, retries = stage.retries,
+    timeout_ms = head.finish_at - NOW, backoff_ms = stage.backoff_ms, backoff_cap_ms = stage.backoff_cap_ms,
+    state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
+  }
+  local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
+  if who and head.messages == 'auto' and known_ms and known_ms <= who.short_ms then
+    begin(head, stage.ref, rec, who)
+    reply.next = grant(head, stage.ref, rec)
+  else
+    put_rec(head.id, stage.ref, rec)
+    reply.orders[#reply.orders + 1] = order(head, stage.ref, rec)
+  end
+end
+
+-- The policy; model.Policy says the same in Python, and a test holds them together.
+local function is_met(head)
+  return head.answered >= head.min_ok and head.required_open == 0
+end
+local function is_impossible(head)
+  return head.required_missing > 0 or head.answered + head.open < head.min_ok
+end
+local function ends_early(head)
+  return head.first ~= nil and head.answered >= head.first and is_met(head)
+end
+
+local function finish_collecting(head, who, reply)
+  if is_met(head) then return enter_stage(head, 0, who, reply) end
+  finish(head, 'failed', {
+    type = 'PolicyNotMet', kind = 'transient', retryable = true,
+    message = head.required_open > 0
+      and string.format('%d required subcollectors did not answer', head.required_open)
+      or string.format('%d answered, and min_ok asks for %d', head.answered, head.min_ok),
+  })
+end
+
+local function count_end(head, rec)
+  local fields = { open = head.open - 1 }
+  if RUN_ANSWERED[rec.state] then
+    fields.answered = head.answered + 1
+    if rec.required then fields.required_open = head.required_open - 1 end
+  else
+    if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end
+    if rec.required then fields.required_missing = head.required_missing + 1 end
+  end
+  set_head(head, fields)
+end
+
+-- The end of a run's or stage's life, as its record tells it.
+local function conclude(rec, state, err)
+  move(rec, state)
+  rec.ended_at, rec.error = NOW, err
+  if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
+  rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
+end
+
+local function end_run(head, ref, rec, state, err)
+  conclude(rec, state, err)
+  put_rec(head.id, ref, rec)
+  forget(head, ref, rec)
+  count_end(head, rec)
+  emit_rec(head, ref, rec, { items = rec.items or 0, error = err })
+end
+
+local function seconds(ms) return string.format('%.1f s', ms / 1000) end
+
+local function closing_error(head, rec, state)
+  if state == 'timed_out' then
+    local message
+    if rec.attempt == 0 then
+      message = 'waited ' .. seconds(NOW - rec.queued_at) .. ' in the queue and never started before the deadline'
+    elseif rec.state == 'running' then
+      message = 'was still running at the deadline, after ' .. seconds(NOW - rec.started_at)
+    elseif rec.error then
+      message = 'the deadline came before another attempt; the last one failed: ' .. rec.error.message
+    else
+      message = 'the deadline came before it could run again'
+    end
+    return { type = 'Timeout', kind = 'transient', message = message, retryable = true }
+  end
+  if state == 'cancelled' then
+    return { type = 'Cancelled', kind = 'system', message = 'the request was cancelled', retryable = true }
+  end
+  return nil -- skipped: nothing went wrong
+end
+
+-- End the runs that are still open, some at a time; true once none is left.
+local function close(head)
+  local left = CLOSE_AT_ONCE
+  local at = head.cursor or 0
+  while at < head.runs and left > 0 and head.open > 0 do
+    local ref = tostring(at)
+    local rec = get_rec(head.id, ref)
+    if not RUN_ENDED[rec.state] then
+      end_run(head, ref, rec, head.closing, closing_error(head, rec, head.closing))
+    end
+    at, left = at + 1, left - 1
+  end
+  if head.open == 0 or at >= head.runs then
+    redis.call('HDEL', key('request', head.id), 'closing', 'cursor')
+    head.closing, head.cursor = nil, nil
+    return true
+  end
+  set_head(head, { cursor = at })
+  redis.call('ZADD', DUE, NOW, head.id)
+  return false
+end
+
+local function begin_closing(head, state, who, reply)
+  set_head(head, { closing = state, cursor = 0 })
+  if close(head) and not REQUEST_ENDED[head.state] then finish_collecting(head, who, reply) end
+end
+
+-- A run has ended: does that decide the request?
+local function after_run(head, who, reply)
+  if head.closing then return end -- whoever is closing it decides
+  if head.open == 0 then
+    finish_collecting(head, who, reply)
+  elseif ends_early(head) or is_impossible(head) then
+    begin_closing(head, 'skipped', who, reply)
+  end
+end
+
+local function stage_failed(head, ref, rec, state, err)
+  conclude(rec, state, err)
+  put_rec(head.id, ref, rec)
+  forget(head, ref, rec)
+  emit_rec(head, ref, rec, { error = err })
+  finish(head, 'failed', err)
+end
+
+local function requeue(head, ref, rec, reply)
+  move(rec, 'queued')
+  rec.queued_at, rec.published_at, rec.owner, rec.token = NOW, nil, nil, nil
+  put_rec(head.id, ref, rec)
+  emit_rec(head, ref, rec)
+  reply.orders[#reply.orders + 1] = order(head, ref, rec)
+end
+
+-- An attempt failed: again after a pause if that can help and there is time, else the end of it.
+local function fail(head, ref, rec, state, err, jitter, reply)
+  rec.failures = rec.failures + 1
+  rec.error = err
+  local pause = math.min(rec.backoff_cap_ms, rec.backoff_ms * 2 ^ (rec.failures - 1))
+  pause = math.floor(pause * (0.5 + jitter / 2))
+  local last = is_stage(ref) and head.finish_at or head.deadline_at
+  if err.retryable and rec.failures <= rec.retries and NOW + pause < last and not head.closing then
+    move(rec, 'retrying')
+    rec.ended_at = NOW
+    put_rec(head.id, ref, rec)
+    redis.call('ZADD', DUE, NOW + pause, member(head.id, ref))
+    emit_rec(head, ref, rec, { error = err, delay_s = pause / 1000 })
+    reply.state, reply.delay_ms = 'retrying', pause
+  elseif is_stage(ref) then
+    stage_failed(head, ref, rec, state, err)
+  else
+    end_run(head, ref, rec, state, err)
+    after_run(head, nil, reply)
+  end
+end
+
+-- A lease has lapsed, or its process is known to be dead.
+local function lapse(head, ref, rec, crashed, jitter, cap, reply)
+  if not crashed and NOW >= rec.ends_at then
+    local message = 'ran into its time limit after ' .. seconds(rec.ends_at - rec.started_at)
+    return fail(head, ref, rec, 'timed_out',
+      { type = 'Timeout', kind = 'transient', message = message, retryable = true }, jitter, reply)
+  end
+  if crashed then rec.crashes = rec.crashes + 1 end
+  if rec.crashes < cap then return requeue(head, ref, rec, reply) end
+  local err = {
+    type = 'Lost', kind = 'system', retryable = false,
+    message = string.format('the process running it died %d times', rec.crashes),
+  }
+  if is_stage(ref) then return stage_failed(head, ref, rec, 'lost', err) end
+  end_run(head, ref, rec, 'lost', err)
+  after_run(head, nil, reply)
+end
+
+local function learn(task, run_ms) -- a moving average of run times
+  local known = tonumber(redis.call('HGET', TIMES, task))
+  redis.call('HSET', TIMES, task, known and (known * 0.8 + run_ms * 0.2) or run_ms)
+end
+
+local function answer(reply)
+  if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
+  return cjson.encode(reply)
+end

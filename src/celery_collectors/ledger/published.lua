@@ -1,0 +1,16 @@
+-- published: the broker has confirmed these messages; from now on the backlog rule watches them.
+-- Promise: a run that was started, ended or handed out anew meanwhile is left alone.
+-- A: orders [{request_id, ref, generation, delivery}...]
+local count = 0
+for _, sent in ipairs(A.orders) do
+  local head = get_head(sent.request_id)
+  local rec = head and get_rec(sent.request_id, sent.ref)
+  if rec and rec.state == 'queued' and head.generation == sent.generation and rec.delivery == sent.delivery then
+    redis.call('ZREM', DUE, member(head.id, sent.ref))
+    redis.call('ZADD', waiting_key(rec, head), NOW, member(head.id, sent.ref))
+    rec.published_at = NOW
+    put_rec(head.id, sent.ref, rec)
+    count = count + 1
+  end
+end
+return answer({ published = count })

@@ -1,0 +1,239 @@
+"""Reading the ledger: a request's report, lists of requests, the event stream, stored values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from celery_collectors.errors import PayloadError, RequestUnknown
+from celery_collectors.events import Event
+from celery_collectors.ledger.ledger import Ledger
+from celery_collectors.ledger.records import RecordView, WorkerBeat
+from celery_collectors.model import STAGES, ErrorInfo, Outcome, Report, RequestState, RunState, at
+from celery_collectors.payloads import PayloadStore, Value
+from celery_collectors.payloads.codec import decode_result
+
+READ_AT_ONCE = 200
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list of requests."""
+
+    request_id: str
+    topic: str
+    state: RequestState
+    created_at: datetime | None
+    finished_at: datetime | None
+    runs: int
+    open: int
+    missing: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON-able data."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some summaries, newest first, and the cursor with which the list goes on (``None`` at its end)."""
+
+    requests: list[Summary]
+    cursor: str | None
+
+
+class Reader:
+    """Reads what the ledger and the payload store hold.
+
+    Args:
+        ledger: The ledger.
+        store: The payload store that its values refer to.
+    """
+
+    def __init__(self, ledger: Ledger, store: PayloadStore) -> None:
+        self._ledger = ledger
+        self._store = store
+
+    def state(self, request_id: str) -> RequestState:
+        """A request's state; ``unknown`` when the ledger does not hold it."""
+        with self._ledger.answering() as client:
+            found: Any = client.hget(self._ledger.key("request", request_id), "state")
+        return RequestState(found.decode()) if found else RequestState.UNKNOWN
+
+    def report(self, request_id: str) -> Report:
+        """A request's report as of now, from one consistent read.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold it.
+        """
+        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self._ledger.key("request", request_id))
+            pipe.hgetall(self._ledger.key("runs", request_id))
+            pipe.hget(self._ledger.key("values", request_id), "process")
+            raw_head, raw_runs, raw_result = pipe.execute()
+        head = {name.decode(): value.decode() for name, value in raw_head.items()}
+        if "state" not in head:
+            raise RequestUnknown(request_id)
+        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
+        state = RequestState(head["state"])
+        done = state in (RequestState.COMPLETE, RequestState.PARTIAL)
+        return Report(
+            request_id=request_id,
+            topic=head["topic"],
+            state=state,
+            generation=int(head["generation"]),
+            created_at=at(float(head["created_at"])),
+            deadline_at=at(float(head["deadline_at"])),
+            finished_at=at(float(head["finished_at"])) if "finished_at" in head else None,
+            outcomes={
+                records[ref].name: _outcome(records[ref])
+                for ref in sorted((ref for ref in records if ref.isdigit()), key=int)
+            },
+            stages={ref: _outcome(records[ref]) for ref in STAGES if ref in records},
+            result=self._result(raw_result) if done and raw_result else None,
+            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
+        )
+
+    def _result(self, raw: bytes) -> Any:
+        return decode_result(b"".join(self._store.chunks(Value.from_bytes(raw))))
+
+    def is_final(self, request_id: str) -> bool:
+        """Whether nothing more will happen to a request; an unknown one counts as final."""
+        return self.state(request_id).value in ("complete", "partial", "failed", "cancelled", "unknown")
+
+    # Values ---------------------------------------------------------------------------------------
+
+    def answered(self, request_id: str) -> list[str]:
+        """The refs of the runs that produced items, in the order asked."""
+        with self._ledger.answering() as client:
+            refs: Any = client.hkeys(self._ledger.key("values", request_id))
+        return sorted((ref.decode() for ref in refs if ref.isdigit()), key=int)
+
+    def values(self, request_id: str, refs: Sequence[str]) -> Iterator[Value]:
+        """The stored values of runs or stages, in this order."""
+        for start in range(0, len(refs), READ_AT_ONCE):
+            some = refs[start : start + READ_AT_ONCE]
+            with self._ledger.answering() as client:
+                found: Any = client.hmget(self._ledger.key("values", request_id), list(some))
+            for ref, raw in zip(some, found, strict=True):
+                if raw is None:
+                    raise PayloadError(f"the value of {ref!r} is gone from request {request_id}")
+                yield Value.from_bytes(raw)
+
+    def items_of(self, request_id: str, refs: Sequence[str]) -> Iterator[Any]:
+        """All items of these runs or stages, in order, one chunk in memory at a time."""
+        for value in self.values(request_id, refs):
+            with self._ledger.answering():
+                yield from self._store.items(value)
+
+    def items_before(self, request_id: str, stage: str) -> Iterator[Any]:
+        """The items that a stage gets: those of the last stage before it that made items, or of all runs."""
+        source = self._items_source(request_id, before=stage)
+        return self.items_of(request_id, self.answered(request_id) if source is None else [source])
+
+    def results_of_runs(self, request_id: str) -> Iterator[list[Any]]:
+        """One list of items per run that produced any, in the order asked: what a gathering stage gets."""
+        for ref in self.answered(request_id):
+            yield list(self.items_of(request_id, [ref]))
+
+    def _items_source(self, request_id: str, before: str) -> str | None:
+        with self._ledger.answering() as client:
+            refs: Any = client.hkeys(self._ledger.key("values", request_id))
+        order = list(STAGES)
+        earlier = [ref for ref in order[: order.index(before)] if ref.encode() in refs]
+        return earlier[-1] if earlier else None
+
+    # Lists and events -----------------------------------------------------------------------------
+
+    def list(self, limit: int = 20, cursor: str | None = None) -> Page:
+        """Requests, newest first, merged over all shards.
+
+        Args:
+            limit: How many at most.
+            cursor: From the page before.
+        """
+        newest = "+inf" if cursor is None else cursor.split(":", 1)[0]
+        found: list[tuple[float, str]] = []
+        with self._ledger.answering() as client:
+            for shard in self._ledger.shards:
+                rows: Any = client.zrevrangebyscore(
+                    f"{shard}:index", newest, "-inf", start=0, num=limit + 1 + _TIES, withscores=True
+                )
+                found += [(score, request_id.decode()) for request_id, score in rows]
+        found.sort(reverse=True)
+        if cursor is not None:
+            score, request_id = cursor.split(":", 1)
+            found = [row for row in found if row < (float(score), request_id)]
+        shown, more = found[:limit], len(found) > limit
+        summaries = [summary for _, request_id in shown if (summary := self._summary(request_id))]
+        return Page(summaries, f"{shown[-1][0]:.0f}:{shown[-1][1]}" if more else None)
+
+    def _summary(self, request_id: str) -> Summary | None:
+        fields = ("topic", "state", "created_at", "finished_at", "runs", "open", "missing")
+        with self._ledger.answering() as client:
+            row: Any = client.hmget(self._ledger.key("request", request_id), list(fields))
+        if row[1] is None:
+            return None
+        topic, state, created_at, finished_at, runs, still_open, missing = row
+        return Summary(
+            request_id=request_id,
+            topic=topic.decode(),
+            state=RequestState(state.decode()),
+            created_at=at(float(created_at)),
+            finished_at=at(float(finished_at)) if finished_at else None,
+            runs=int(runs),
+            open=int(still_open),
+            missing=int(missing),
+        )
+
+    def events(self, request_id: str, after: str = "0", *, block_s: float = 0.0) -> list[Event]:
+        """The request's events after an id; waits up to ``block_s`` for the first."""
+        with self._ledger.answering() as client:
+            found: Any = client.xread(
+                {self._ledger.key("events", request_id): after},
+                count=500,
+                block=max(1, int(block_s * 1000)) if block_s else None,
+            )
+        streams = found.values() if isinstance(found, dict) else (entries for _, entries in found)
+        return [_event(entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
+
+    def workers(self) -> list[WorkerBeat]:
+        """The workers that reported themselves lately."""
+        with self._ledger.answering() as client:
+            rows: Any = client.hvals(f"{self._ledger.fleet}:workers")
+        return [msgspec.json.decode(row, type=WorkerBeat) for row in rows]
+
+
+_TIES = 50  # requests opened in the same millisecond on one shard, beyond which a page could skip one
+
+
+def _flat(entries: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    for entry in entries:  # RESP3 nests one level deeper
+        if isinstance(entry, list):
+            yield from _flat(entry)
+        else:
+            yield entry
+
+
+def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
+    event = msgspec.json.decode(fields[b"e"], type=Event)
+    return msgspec.structs.replace(event, id=entry_id.decode())
+
+
+def _outcome(record: RecordView) -> Outcome:
+    return Outcome(
+        state=RunState(record.state),
+        attempts=record.attempt,
+        items=record.items,
+        bytes=record.bytes,
+        wait_s=_seconds(record.wait_ms),
+        run_s=_seconds(record.run_ms),
+        worker=record.worker,
+        error=record.error,
+    )
+
+
+def _seconds(duration_ms: float | None) -> float | None:
+    return None if duration_ms is None else round(duration_ms / 1000, 3)

@@ -1,0 +1,37 @@
+-- settle: ends an attempt of a run.
+-- Promise: a success from any attempt of this generation wins, once; a failure counts only from the
+-- current attempt; anything else is kept as late. What completes the request moves it on, in the same step.
+-- Settling the same attempt twice (after a lost reply) says what the first call said.
+-- A: request_id, ref, generation, attempt, state, items, bytes, run_ms, error, jitter, who (optional)
+-- ARGV[2]: the value of an answer
+local head = get_head(A.request_id)
+local rec = head and get_rec(head.id, A.ref)
+if not rec then return answer({ kept = false, reason = 'unknown' }) end
+
+local answered = RUN_ANSWERED[A.state]
+if rec.settled == A.attempt and rec.generation == A.generation then
+  return answer({ kept = true, state = rec.state })
+end
+local current = rec.state == 'running' and rec.attempt == A.attempt
+if head.generation ~= A.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
+  or not (answered or current) then
+  redis.call('HINCRBY', key('request', head.id), 'late', 1)
+  return answer({ kept = false, reason = 'late', state = rec.state })
+end
+
+local reply = { kept = true, orders = {} }
+rec.settled, rec.generation = A.attempt, A.generation
+if answered then
+  rec.items, rec.bytes, rec.run_ms = A.items, A.bytes, A.run_ms
+  if A.items > 0 then redis.call('HSET', key('values', head.id), A.ref, ARGV[2]) end
+  learn(rec.task, A.run_ms)
+  end_run(head, A.ref, rec, A.state, nil)
+  after_run(head, A.who, reply)
+elseif A.state == 'queued' then -- handed back, as at a shutdown: nobody's fault
+  requeue(head, A.ref, rec, reply)
+else
+  rec.run_ms = A.run_ms
+  fail(head, A.ref, rec, A.state, A.error, A.jitter, reply)
+end
+reply.state = reply.state or rec.state
+return answer(reply)

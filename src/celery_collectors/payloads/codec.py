@@ -1,0 +1,107 @@
+"""Items as bytes: JSON lines, one line an item, in chunks that bound memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from celery_collectors.errors import BadItems, PayloadError
+
+CHUNK_BYTES = 256 * 1024
+
+_ENCODER = msgspec.json.Encoder(decimal_format="string")
+_DECODER = msgspec.json.Decoder()
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Some items, encoded: ``data`` is JSON lines, ``items`` says how many."""
+
+    data: bytes
+    items: int
+
+
+def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
+    """Encode items as they come, yielding a :class:`Chunk` whenever ``chunk_bytes`` are full.
+
+    Raises:
+        BadItems: for an item that JSON can't hold, naming its type and position.
+
+    >>> [chunk.data for chunk in encode_items([1, {"a": None}])]
+    [b'1\\n{"a":null}\\n']
+    """
+    pending = ItemBuffer(chunk_bytes)
+    for item in items:
+        chunk = pending.add(item)
+        if chunk is not None:
+            yield chunk
+    rest = pending.flush()
+    if rest is not None:
+        yield rest
+
+
+class ItemBuffer:
+    """Collects encoded items until a chunk is full; for code that can't be an iterator, such as a coroutine."""
+
+    def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._limit = chunk_bytes
+        self._data = bytearray()
+        self._count = 0
+        self._position = 0
+
+    def add(self, item: Any) -> Chunk | None:
+        """Encode one item; return a chunk when it filled one."""
+        try:
+            self._data += _ENCODER.encode(item)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            what = type(item).__qualname__
+            raise BadItems(f"item {self._position} ({what}) can't be stored as JSON: {error}") from error
+        self._data += b"\n"
+        self._count += 1
+        self._position += 1
+        return self.flush() if len(self._data) >= self._limit else None
+
+    def flush(self) -> Chunk | None:
+        """Return what is pending as a chunk, or ``None`` if nothing is."""
+        if not self._count:
+            return None
+        chunk = Chunk(bytes(self._data), self._count)
+        self._data, self._count = bytearray(), 0
+        return chunk
+
+
+def decode_items(data: bytes) -> list[Any]:
+    """Decode one chunk's items.
+
+    Raises:
+        PayloadError: when the bytes are not what :func:`encode_items` wrote.
+
+    >>> decode_items(b'1\\n{"a":null}\\n')
+    [1, {'a': None}]
+    """
+    try:
+        found: list[Any] = _DECODER.decode_lines(data)
+    except msgspec.DecodeError as error:
+        raise PayloadError(f"a stored value is damaged: {error}") from error
+    return found
+
+
+def encode_result(value: Any) -> bytes:
+    """Encode a stage's single value.
+
+    Raises:
+        BadItems: for a value that JSON can't hold, naming its type.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadItems(f"the result ({type(value).__qualname__}) can't be stored as JSON: {error}") from error
+
+
+def decode_result(data: bytes) -> Any:
+    """Decode what :func:`encode_result` wrote."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError as error:
+        raise PayloadError(f"a stored result is damaged: {error}") from error

@@ -1,0 +1,129 @@
+"""The Redis/Valkey payload store: chunks in a hash, under a key of their own attempt.
+
+Chunks are written before the ledger points to them and never changed after; writing one again changes nothing. Every key expires on
+its own, so that what no one points to (a losing attempt, a killed worker) goes away by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from redis import Redis
+
+from celery_collectors.errors import PayloadError
+from celery_collectors.payloads.codec import Chunk, decode_items
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What stands in the ledger for the output of a run or stage.
+
+    Attributes:
+        items, size: How many items, and how many bytes they take encoded.
+        inline: The chunk itself, where it is small.
+        key, chunks: Else the store's key, and how many chunks must be there.
+    """
+
+    items: int = 0
+    size: int = 0
+    inline: bytes = b""
+    key: str = ""
+    chunks: int = 0
+
+    def to_bytes(self) -> bytes:
+        """The value as the ledger keeps it."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Value:
+        """Read back what :meth:`to_bytes` wrote."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise PayloadError(f"a stored value is damaged: {error}") from error
+
+
+class PayloadStore:
+    """Chunks of values too large for the ledger, in the same Redis or Valkey.
+
+    Args:
+        client: A redis-py client that returns bytes.
+        inline_bytes: Up to this size a value stays inline.
+        ttl_s: How long stored chunks live.
+    """
+
+    def __init__(self, client: Redis, *, inline_bytes: int, ttl_s: float) -> None:
+        self._client = client
+        self._inline_bytes = inline_bytes
+        self._ttl_ms = int(ttl_s * 1000)
+
+    def writer(self, key: str) -> PayloadWriter:
+        """Begin a value under ``key``, which must be this attempt's own."""
+        return PayloadWriter(self._client, key, inline_bytes=self._inline_bytes, ttl_ms=self._ttl_ms)
+
+    def write(self, key: str, chunks: Iterable[Chunk]) -> Value:
+        """Write all chunks of a value, and return what the ledger should keep for it."""
+        writer = self.writer(key)
+        for chunk in chunks:
+            writer.add(chunk)
+        return writer.close()
+
+    def chunks(self, value: Value) -> Iterator[bytes]:
+        """Yield a value's chunks in order, one in memory at a time.
+
+        Raises:
+            PayloadError: when chunks are missing.
+        """
+        if not value.key:
+            if value.inline:
+                yield value.inline
+            return
+        for index in range(value.chunks):
+            found: Any = self._client.hget(value.key, str(index))
+            if found is None:
+                raise PayloadError(f"chunk {index + 1} of {value.chunks} is gone from {value.key}")
+            yield found
+
+    def items(self, value: Value) -> Iterator[Any]:
+        """Yield a value's items in order."""
+        for chunk in self.chunks(value):
+            yield from decode_items(chunk)
+
+
+class PayloadWriter:
+    """Takes one value's chunks; the first is held back until it is clear that the value is not small."""
+
+    def __init__(self, client: Redis, key: str, *, inline_bytes: int, ttl_ms: int) -> None:
+        self._client = client
+        self._key = key
+        self._inline_bytes = inline_bytes
+        self._ttl_ms = ttl_ms
+        self._held: Chunk | None = None
+        self._items = self._size = self._stored = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the next chunk."""
+        self._items += chunk.items
+        self._size += len(chunk.data)
+        if self._size <= self._inline_bytes:
+            held = self._held.data if self._held else b""
+            self._held = Chunk(held + chunk.data, self._items)
+            return
+        if self._held is not None:
+            self._push(self._held.data)
+            self._held = None
+        self._push(chunk.data)
+
+    def close(self) -> Value:
+        """Return what the ledger should keep for this value."""
+        if self._stored:
+            return Value(items=self._items, size=self._size, key=self._key, chunks=self._stored)
+        return Value(items=self._items, size=self._size, inline=self._held.data if self._held else b"")
+
+    def _push(self, data: bytes) -> None:
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.hset(self._key, str(self._stored), data)
+            pipe.pexpire(self._key, self._ttl_ms)
+            pipe.execute()
+        self._stored += 1

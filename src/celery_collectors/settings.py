@@ -1,0 +1,183 @@
+"""One frozen :class:`Settings`; the only reader of the environment, ``pyproject.toml`` and ``collectors.toml``.
+
+What is said closest to the code wins: arguments of ``Collectors(app, …)``, then ``COLLECTORS_*``
+variables, then ``collectors.toml``, then ``[tool.collectors]`` in ``pyproject.toml``, then the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from celery_collectors.errors import SettingsError
+
+ENV_PREFIX = "COLLECTORS_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of this package, with the reason for its default.
+
+    Times are in seconds and end in ``_s``.
+    """
+
+    app: str | None = None
+    """Where the CLI finds the Celery app: ``package.module`` or ``package.module:attribute``."""
+    broker: str | None = None
+    """A broker URL for the CLI; unset, it starts the embedded engine."""
+    ledger: str | None = None
+    """The ledger's Redis/Valkey URL; unset, the result backend if that is Redis."""
+    home: str | None = None
+    """The embedded engine's folder; unset, one per project under the user's state folder."""
+    prefix: str = "collectors"
+    """Every key starts with it, so that a ledger can share a Redis with other data."""
+    shards: int = 4
+    """Hash tags over which requests are spread, so that a cluster can hold them; fixed once the ledger exists."""
+    queue: str = "collectors.v1"
+    """Our own queue; its name carries a version of its arguments, so no existing queue is redeclared."""
+    messages: Literal["auto", "each"] = "auto"
+    """``auto`` continues stages known to be short in place; ``each`` sends one message per run and stage."""
+    deadline_s: float = 30.0
+    """When collecting ends, if a request doesn't say."""
+    finish_s: float = 60.0
+    """How long the stages may take after the deadline."""
+    timeout_s: float = 30.0
+    """One attempt of a collector, if it doesn't say."""
+    retries: int = 0
+    """Further attempts after a failed one; none by default, because not every source may be asked twice."""
+    stage_retries: int = 2
+    """Further attempts of a stage: its input is safe in the ledger, so trying again costs little."""
+    backoff_s: float = 1.0
+    """The first pause before a retry; it doubles, with jitter."""
+    backoff_cap_s: float = 60.0
+    """The longest pause before a retry."""
+    lease_s: float = 20.0
+    """How long a process may be silent before what it runs is taken from it."""
+    renew_s: float = 4.0
+    """How often leases are renewed: four renewals may fail before a lease lapses."""
+    sweep_s: float = 1.0
+    """How often due work is looked for: deadlines are kept to about this precision."""
+    backlog_s: float = 30.0
+    """A published run counts as lost when its queue has moved past it, or its worker sat idle, for so long."""
+    crash_cap: int = 3
+    """A run that took its process down this often is ``lost``: a poison run must not go round for ever."""
+    short_s: float = 0.02
+    """A stage known to take less than this costs less than its message would."""
+    async_cap: int = 1000
+    """Coroutines per process; more wait in the queue, where other workers can take them."""
+    abandon_cap: int = 3
+    """Hung threads that a prefork child may leave behind before it is replaced."""
+    inline_bytes: int = 4096
+    """Values up to this size stay in the ledger itself; larger ones go to the payload store."""
+    result_ttl_s: float = 7 * 24 * 3600.0
+    """How long a finished request is kept."""
+    topic_max_chars: int = 512
+    """Topics ride in every message, so they are short."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't work, naming the setting."""
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)!r}")
+        for name in ("retries", "stage_retries", "inline_bytes"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} can't be negative: {getattr(self, name)!r}")
+        if self.renew_s * 2 > self.lease_s:
+            raise SettingsError("renew_s must be at most half of lease_s, or a single slow renewal loses a lease")
+
+    @classmethod
+    def load(
+        cls,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Settings:
+        """Put the settings together from every place that may hold them.
+
+        Args:
+            overrides: What the code says; ``None`` values are ignored.
+            env: The environment; by default the process's own.
+            folder: Where ``pyproject.toml`` and ``collectors.toml`` are looked for; by default the current one.
+
+        Raises:
+            SettingsError: for an unknown name or a value that can't be used, naming the place.
+
+        >>> Settings.load({"deadline_s": 5}, env={}).deadline_s
+        5.0
+        """
+        folder = Path.cwd() if folder is None else folder
+        merged: dict[str, Any] = {}
+        for place, values in (
+            ("[tool.collectors] in pyproject.toml", _toml(folder / "pyproject.toml", "tool", "collectors")),
+            ("collectors.toml", _toml(folder / "collectors.toml")),
+            ("the environment", _from_env(os.environ if env is None else env)),
+            ("Collectors(…)", {k: v for k, v in (overrides or {}).items() if v is not None}),
+        ):
+            merged |= _checked(place, values)
+        return msgspec.convert(merged, cls)
+
+
+_POSITIVE = (
+    "shards", "deadline_s", "finish_s", "timeout_s", "backoff_s", "backoff_cap_s", "lease_s", "renew_s",
+    "sweep_s", "backlog_s", "crash_cap", "short_s", "async_cap", "abandon_cap", "result_ttl_s", "topic_max_chars",
+)  # fmt: skip
+
+
+def redis_url(url: str) -> str:
+    """A ledger URL as redis-py takes it; Celery's ``redis+socket://`` and ``valkey://`` forms are understood.
+
+    >>> redis_url("redis+socket:///run/valkey.sock?virtual_host=1")
+    'unix:///run/valkey.sock?db=1'
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.replace("valkeys", "rediss").replace("valkey", "redis")
+    if scheme in ("redis+socket", "socket"):
+        db = parse_qs(parts.query).get("virtual_host", ["0"])[0].strip("/")
+        return f"unix://{parts.path}?db={db}"
+    if scheme not in ("redis", "rediss", "unix"):
+        raise SettingsError(
+            f"the ledger must be a Redis or Valkey URL (redis://, rediss://, unix://), not {parts.scheme or url!r}"
+        )
+    return parts._replace(scheme=scheme).geturl()
+
+
+def is_redis_url(url: str | None) -> bool:
+    """Whether a URL names a Redis-protocol server."""
+    scheme = urlsplit(url or "").scheme.split("+")[0]
+    return scheme in ("redis", "rediss", "valkey", "valkeys", "unix", "socket")
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    names = {ENV_PREFIX + name.upper(): name for name in Settings.__struct_fields__}
+    return {names[key]: value for key, value in env.items() if key in names and value != ""}
+
+
+def _toml(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.name} can't be read: {error}") from error
+    for key in keys:
+        found = found.get(key, {})
+    return dict(found)
+
+
+def _checked(place: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    checked = {}
+    for name, value in values.items():
+        if name not in types:
+            raise SettingsError(f"{place}: there is no setting {name!r}; there are {', '.join(types)}")
+        try:
+            checked[name] = msgspec.convert(value, types[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{place}: {name}={value!r}: {error}") from error
+    return checked
