@@ -144,7 +144,7 @@ def redis_url(url: str) -> str:
         raise SettingsError(
             f"the ledger must be a Redis or Valkey URL (redis://, rediss://, unix://), not {parts.scheme or url!r}"
         )
-    return parts._replace(scheme=scheme).geturl()
+    return scheme + url[len(parts.scheme) :]
 
 
 def is_redis_url(url: str | None) -> bool:

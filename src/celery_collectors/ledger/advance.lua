@@ -5,9 +5,7 @@
 local head = get_head(A.request_id)
 local rec = head and get_rec(head.id, A.ref)
 if not rec then return answer({ kept = false, reason = 'unknown' }) end
-if rec.settled == A.attempt and rec.generation == A.generation then
-  return answer({ kept = true, state = rec.state })
-end
+if settled_before(rec) then return answer({ kept = true, state = rec.state, next = again(head, A.who) }) end
 local current = rec.state == 'running' and rec.attempt == A.attempt
 if head.generation ~= A.generation or head.state ~= STAGE_STATE[A.ref] or RUN_ENDED[rec.state]
   or not (A.state == 'ok' or current) then

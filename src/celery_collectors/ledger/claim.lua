@@ -1,7 +1,7 @@
 -- claim: hands out what must be published, and ends what is over, now.
 -- Promise: deadlines, retries, lapsed leases, lost messages and the outbox are this one mechanism; what is
 -- handed out and not confirmed as published comes again by itself.
--- A: limit, lease_ms, crash_cap, jitter, gap_ms, gap_lease_ms, listing_ttl_ms, lost {waiting key suffix = stamp},
+-- A: limit, lease_ms, crash_cap, jitter, gap_ms, silent_ms (what a living process may take to renew), listing_ttl_ms, lost {waiting key suffix = stamp},
 --    sweeper + lock_ms + backlog_ms (a sweeper's turn), or only (a request's own timer, for whoever waits for it)
 local reply = { orders = {} }
 
@@ -13,7 +13,7 @@ if A.sweeper then
   -- renew before any lease is taken for lapsed.
   local swept = tonumber(redis.call('HGET', SWEEP, 'at'))
   if not swept or NOW - swept > A.gap_ms then
-    redis.call('HSET', SWEEP, 'grace_until', NOW + A.gap_lease_ms)
+    redis.call('HSET', SWEEP, 'grace_until', NOW + A.silent_ms)
   end
   redis.call('HSET', SWEEP, 'at', NOW)
   redis.call('ZREMRANGEBYSCORE', PROCS, '-inf', NOW - 10 * A.lease_ms)
@@ -62,6 +62,18 @@ local function over(head) -- the request's own timer
   end
 end
 
+-- At its time limit a process settles its own run. If that did not happen it is dead, or alive and stuck: that
+-- shows when it renews again, or does not.
+local function lapsed(head, ref, rec, entry)
+  local seen = tonumber(redis.call('ZSCORE', PROCS, rec.owner)) or 0
+  local over_time = NOW >= rec.ends_at
+  if over_time and seen <= rec.ends_at and NOW < seen + A.silent_ms then
+    return redis.call('ZADD', DUE, seen + A.silent_ms, entry)
+  end
+  local crashed = NOW >= seen + (over_time and A.silent_ms or A.lease_ms)
+  lapse(head, ref, rec, crashed, A.jitter, A.crash_cap, reply)
+end
+
 local function due(head, ref, entry)
   local rec = get_rec(head.id, ref)
   if not rec or RUN_ENDED[rec.state] or REQUEST_ENDED[head.state] then
@@ -75,8 +87,7 @@ local function due(head, ref, entry)
   elseif NOW < grace_until then
     redis.call('ZADD', DUE, grace_until, entry)
   else
-    local seen = tonumber(redis.call('ZSCORE', PROCS, rec.owner)) or 0
-    lapse(head, ref, rec, seen <= NOW - A.lease_ms, A.jitter, A.crash_cap, reply)
+    lapsed(head, ref, rec, entry)
   end
 end
 

@@ -27,6 +27,7 @@ from celery_collectors.settings import Settings, redis_url
 T = TypeVar("T")
 SCHEMA = 1
 OPEN_AT_ONCE = 500
+RECORD_AT_ONCE = 1000
 UNSEALED_TTL_MS = 3_600_000
 GRACE_MS = 2000  # a worker settles its own time-outs; the lease waits this much longer for it
 RETRY_CAP_S = 1.0
@@ -179,13 +180,13 @@ class Ledger:
         """Ask for a run or stage: go with a lease, or not with the reason.
 
         Args:
-            order: At least ``request_id``, ``ref``, ``generation`` and ``delivery``.
+            order: At least ``request_id``, ``ref``, ``generation`` and ``delivery``; ``stamp`` if it came with one.
             owner: Names this process; a lease is its hold.
             worker: Names the worker for people.
             token: Unique to this call, so that asking again after a lost reply gives the same answer.
         """
         fields = msgspec.structs.asdict(order) if isinstance(order, Order) else order
-        named = {name: fields[name] for name in ("request_id", "ref", "generation", "delivery")}
+        named = _named(fields)
         arguments = named | self.who(owner, worker, token)
         return self._reply("start", named["request_id"], arguments, Grant)
 
@@ -267,11 +268,10 @@ class Ledger:
         """Record that the broker has confirmed these messages."""
         by_shard: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for order in orders:
-            named = {"request_id": order.request_id, "ref": order.ref}
-            named |= {"generation": order.generation, "delivery": order.delivery}
-            by_shard[self.shard_of(order.request_id)].append(named)
+            by_shard[self.shard_of(order.request_id)].append(_named(msgspec.structs.asdict(order)))
         for shard, group in by_shard.items():
-            self._call("published", shard, {"orders": group})
+            for start in range(0, len(group), RECORD_AT_ONCE):
+                self._call("published", shard, {"orders": group[start : start + RECORD_AT_ONCE]})
 
     # Sweepers and waiters -------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Ledger:
             "crash_cap": settings.crash_cap,
             "jitter": random.random(),
             "gap_ms": int(max(settings.sweep_s * 5, settings.renew_s) * 1000),
-            "gap_lease_ms": int(settings.renew_s * 2500),
+            "silent_ms": int(settings.renew_s * 2500),
             "backlog_ms": int(settings.backlog_s * 1000),
             "listing_ttl_ms": self._ttl_ms,
         }
@@ -358,6 +358,11 @@ class Ledger:
             yield self.client
         except AWAY as error:
             raise LedgerUnavailable(unavailable(self.where, error)) from error
+
+
+def _named(order: Mapping[str, Any]) -> dict[str, Any]:
+    named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
+    return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
 
 
 def _compact(error: ErrorInfo) -> dict[str, Any]:

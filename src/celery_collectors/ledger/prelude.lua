@@ -19,7 +19,7 @@ end
 
 local HAND_OUT_MS = 15000 -- how long whoever was handed something to publish has it to itself
 local MARK_MS = 10000     -- how finely we remember how far a queue has moved
-local CLOSE_AT_ONCE = 1000 -- how many runs one call ends, so that none blocks the server for long
+local CLOSE_AT_ONCE = 1000 -- how many runs one call ends, of all requests, so that none blocks the server for long
 
 local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
 local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. head.priority end
@@ -93,11 +93,12 @@ end
 
 -- Orders: what must be published, as dispatch.py takes them --------------------------------------
 
-local function order(head, ref, rec)
+local function order(head, ref, rec) -- the stamp lets start.lua tell the copies of a message apart
   redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(head.id, ref))
   return {
     request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
     generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = head.priority,
+    stamp = NOW,
   }
 end
 
@@ -168,7 +169,7 @@ local function enter_stage(head, index, who, reply)
     state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
   }
   local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
-  if who and head.messages == 'auto' and known_ms and known_ms <= who.short_ms then
+  if who and head.messages == 'auto' and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
     begin(head, stage.ref, rec, who)
     reply.next = grant(head, stage.ref, rec)
   else
@@ -249,16 +250,16 @@ local function closing_error(head, rec, state)
 end
 
 -- End the runs that are still open, some at a time; true once none is left.
+local may_close = CLOSE_AT_ONCE
 local function close(head)
-  local left = CLOSE_AT_ONCE
   local at = head.cursor or 0
-  while at < head.runs and left > 0 and head.open > 0 do
+  while at < head.runs and may_close > 0 and head.open > 0 do
     local ref = tostring(at)
     local rec = get_rec(head.id, ref)
     if not RUN_ENDED[rec.state] then
       end_run(head, ref, rec, head.closing, closing_error(head, rec, head.closing))
     end
-    at, left = at + 1, left - 1
+    at, may_close = at + 1, may_close - 1
   end
   if head.open == 0 or at >= head.runs then
     redis.call('HDEL', key('request', head.id), 'closing', 'cursor')
@@ -295,7 +296,7 @@ end
 
 local function requeue(head, ref, rec, reply)
   move(rec, 'queued')
-  rec.queued_at, rec.published_at, rec.owner, rec.token = NOW, nil, nil, nil
+  rec.queued_at, rec.owner, rec.token = NOW, nil, nil
   put_rec(head.id, ref, rec)
   emit_rec(head, ref, rec)
   reply.orders[#reply.orders + 1] = order(head, ref, rec)
@@ -339,6 +340,20 @@ local function lapse(head, ref, rec, crashed, jitter, cap, reply)
   if is_stage(ref) then return stage_failed(head, ref, rec, 'lost', err) end
   end_run(head, ref, rec, 'lost', err)
   after_run(head, nil, reply)
+end
+
+-- Whether this very attempt was settled already, by a call whose reply was lost. A success that comes after its
+-- attempt was given up is not that: it is news.
+local function settled_before(rec)
+  return rec.settled == A.attempt and rec.generation == A.generation
+    and (not RUN_ANSWERED[A.state] or RUN_ANSWERED[rec.state])
+end
+
+-- The stage that the lost reply gave to its caller, if it still is the caller's.
+local function again(head, who)
+  local stage = who and head.stage > 0 and cjson.decode(head.stages)[head.stage]
+  local rec = stage and not REQUEST_ENDED[head.state] and get_rec(head.id, stage.ref)
+  return rec and rec.state == 'running' and rec.token == who.token and grant(head, stage.ref, rec) or nil
 end
 
 local function learn(task, run_ms) -- a moving average of run times

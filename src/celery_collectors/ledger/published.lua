@@ -1,6 +1,6 @@
 -- published: the broker has confirmed these messages; from now on the backlog rule watches them.
 -- Promise: a run that was started, ended or handed out anew meanwhile is left alone.
--- A: orders [{request_id, ref, generation, delivery}...]
+-- A: orders [{request_id, ref, generation, delivery, stamp (absent from the opener's own)}...]
 local count = 0
 for _, sent in ipairs(A.orders) do
   local head = get_head(sent.request_id)
@@ -8,8 +8,10 @@ for _, sent in ipairs(A.orders) do
   if rec and rec.state == 'queued' and head.generation == sent.generation and rec.delivery == sent.delivery then
     redis.call('ZREM', DUE, member(head.id, sent.ref))
     redis.call('ZADD', waiting_key(rec, head), NOW, member(head.id, sent.ref))
-    rec.published_at = NOW
-    put_rec(head.id, sent.ref, rec)
+    if not sent.stamp and not rec.published_at then
+      rec.published_at = NOW
+      put_rec(head.id, sent.ref, rec)
+    end
     count = count + 1
   end
 end

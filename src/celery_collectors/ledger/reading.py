@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import count, islice
 from typing import Any
 
 import msgspec
+from redis import Redis
 
 from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.events import Event
@@ -154,18 +156,11 @@ class Reader:
             limit: How many at most.
             cursor: From the page before.
         """
-        newest = "+inf" if cursor is None else cursor.split(":", 1)[0]
         found: list[tuple[float, str]] = []
         with self._ledger.answering() as client:
             for shard in self._ledger.shards:
-                rows: Any = client.zrevrangebyscore(
-                    f"{shard}:index", newest, "-inf", start=0, num=limit + 1 + _TIES, withscores=True
-                )
-                found += [(score, request_id.decode()) for request_id, score in rows]
+                found += islice(_older(client, f"{shard}:index", cursor), limit + 1)
         found.sort(reverse=True)
-        if cursor is not None:
-            score, request_id = cursor.split(":", 1)
-            found = [row for row in found if row < (float(score), request_id)]
         shown, more = found[:limit], len(found) > limit
         summaries = [summary for _, request_id in shown if (summary := self._summary(request_id))]
         return Page(summaries, f"{shown[-1][0]:.0f}:{shown[-1][1]}" if more else None)
@@ -206,7 +201,18 @@ class Reader:
         return [msgspec.json.decode(row, type=WorkerBeat) for row in rows]
 
 
-_TIES = 50  # requests opened in the same millisecond on one shard, beyond which a page could skip one
+def _older(client: Redis, index: str, cursor: str | None) -> Iterator[tuple[float, str]]:
+    newest, _, last = cursor.partition(":") if cursor else ("+inf", "", "")
+    for start in count(0, READ_AT_ONCE):
+        rows: Any = client.zrevrangebyscore(
+            index, newest, "-inf", start=start, num=READ_AT_ONCE, withscores=True
+        )
+        for raw, score in rows:
+            row = (score, raw.decode())
+            if cursor is None or row < (float(newest), last):
+                yield row
+        if len(rows) < READ_AT_ONCE:
+            return
 
 
 def _flat(entries: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:

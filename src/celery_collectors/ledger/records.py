@@ -33,7 +33,10 @@ class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to publish: the call to come and fetch a run or stage."""
+    """One message to publish: the call to come and fetch a run or stage.
+
+    ``stamp`` is the ledger's time when it was handed out; 0 in those that whoever opened the request makes itself.
+    """
 
     request_id: str
     ref: str
@@ -44,6 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     delivery: int
     topic: str
     priority: str
+    stamp: float = 0
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

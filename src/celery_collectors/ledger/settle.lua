@@ -9,9 +9,7 @@ local rec = head and get_rec(head.id, A.ref)
 if not rec then return answer({ kept = false, reason = 'unknown' }) end
 
 local answered = RUN_ANSWERED[A.state]
-if rec.settled == A.attempt and rec.generation == A.generation then
-  return answer({ kept = true, state = rec.state })
-end
+if settled_before(rec) then return answer({ kept = true, state = rec.state, next = again(head, A.who) }) end
 local current = rec.state == 'running' and rec.attempt == A.attempt
 if head.generation ~= A.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
   or not (answered or current) then

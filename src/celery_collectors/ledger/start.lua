@@ -1,21 +1,19 @@
 -- start: a worker asks for a run or stage. Go, with a lease; or not, with the reason.
 -- Promise: one owner at a time; never for what is settled, superseded, cancelled or past its time.
--- Asking again with the same token (after a lost reply) gives the same answer.
--- A: request_id, ref, generation, delivery, owner, worker, token, lease_ms, grace_ms
+-- Asking again with the same token (after a lost reply) gives the same answer, unless it was ended meanwhile.
+-- A: request_id, ref, generation, delivery, stamp (optional), owner, worker, token, lease_ms, grace_ms
 local head = get_head(A.request_id)
 if not head then return answer({ go = false, reason = 'unknown' }) end
 local rec = get_rec(head.id, A.ref)
 if not rec then return answer({ go = false, reason = 'unknown' }) end
 
--- The queue has moved at least as far as this message; see claim.lua on backlog.
-if rec.published_at then
-  local field = rec.queue .. ':' .. head.priority .. ':' .. math.floor(NOW / MARK_MS)
-  local mark = tonumber(redis.call('HGET', MARKS, field)) or 0
-  if rec.published_at > mark then redis.call('HSET', MARKS, field, rec.published_at) end
-end
+-- The queue has moved at least as far as this message; see claim.lua on backlog. Never further than this very
+-- copy: an early copy of a run that was handed out anew says nothing about what was published in between.
+local stamp = A.stamp or rec.published_at or head.created_at
+local field = rec.queue .. ':' .. head.priority .. ':' .. math.floor(NOW / MARK_MS)
+if stamp > (tonumber(redis.call('HGET', MARKS, field)) or 0) then redis.call('HSET', MARKS, field, stamp) end
 
 local function refuse(reason) return answer({ go = false, reason = reason, state = rec.state }) end
-if rec.state == 'running' and rec.token == A.token then return answer(grant(head, A.ref, rec)) end
 if REQUEST_ENDED[head.state] then return refuse(head.state == 'cancelled' and 'cancelled' or 'settled') end
 if head.generation ~= A.generation or rec.delivery ~= A.delivery then return refuse('superseded') end
 if RUN_ENDED[rec.state] then return refuse('settled') end
@@ -26,7 +24,10 @@ else
   if head.state ~= 'collecting' or head.closing then return refuse('settled') end
   if NOW >= head.deadline_at then return refuse('late') end
 end
-if rec.state == 'running' then return refuse('leased') end
+if rec.state == 'running' then
+  if rec.token ~= A.token then return refuse('leased') end
+  return answer(grant(head, A.ref, rec))
+end
 if rec.state == 'retrying' then return refuse('not due') end
 
 begin(head, A.ref, rec, A)

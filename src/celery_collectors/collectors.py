@@ -1,0 +1,427 @@
+"""The facade: :class:`Collectors` declares collectors on a Celery app and asks for topics."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar, overload
+
+import msgspec
+from celery import Celery, current_task
+
+from celery_collectors.dispatch import PRIORITIES, Dispatcher
+from celery_collectors.errors import (
+    DeclarationError,
+    IdempotencyError,
+    NoLedgerError,
+    PolicyError,
+    RequestError,
+    RequestUnknown,
+    UnavailableError,
+)
+from celery_collectors.events import Hook
+from celery_collectors.handle import Request
+from celery_collectors.ledger import Ledger, Order
+from celery_collectors.ledger.reading import Page, Reader, WorkerBeat
+from celery_collectors.local import run_local
+from celery_collectors.model import Policy, Report
+from celery_collectors.plan import Plan, first_orders, make_plan
+from celery_collectors.registry import Collector, Registry, Stage
+from celery_collectors.settings import Settings, is_redis_url
+from celery_collectors.worker.boot import install
+from celery_collectors.worker.process import Runtime, payload_store
+from celery_collectors.worker.task import CollectorsTask
+
+log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Callable[..., Any])
+ATTRIBUTE = "celery_collectors"
+CLIENT_PATIENCE_S = 2.0
+
+
+class Collectors:
+    """Everything this package does for one Celery app.
+
+    A guest in the app: its tasks, settings and queues stay as they are. Nothing is read or connected
+    before the first use.
+
+    Args:
+        app: The Celery app; its broker is used.
+        ledger: URL of the Redis or Valkey that holds the ledger; by default the ``ledger`` setting, else the
+            app's result backend if that is Redis.
+        hooks: Called with every :class:`~celery_collectors.events.Event` of this process.
+        settings: Any field of :class:`~celery_collectors.settings.Settings`.
+
+    Raises:
+        DeclarationError: when the app has a ``Collectors`` already.
+
+    >>> from celery import Celery
+    >>> collectors = Collectors(Celery("news"), deadline_s=10)
+    >>> @collectors.collector
+    ... def echo(topic):
+    ...     return [topic]
+    >>> collectors.run_local("python").outcomes["echo"].items
+    1
+    """
+
+    def __init__(
+        self, app: Celery, *, ledger: str | None = None, hooks: Sequence[Hook] = (), **settings: Any
+    ) -> None:
+        if getattr(app, ATTRIBUTE, None) is not None:
+            raise DeclarationError(f"the app {app.main!r} has a Collectors already; use Collectors.of(app)")
+        self.app = app
+        self.registry = Registry()
+        self._overrides = {**settings, "ledger": ledger}
+        self._by_pid: dict[int, _Client] = {}
+        self._runtime = Runtime(
+            app,
+            self.registry,
+            settings=lambda: self.settings,
+            ledger_url=lambda: self.ledger_url,
+            hooks=hooks,
+        )
+        install(self._runtime)
+        setattr(app, ATTRIBUTE, self)
+
+    @classmethod
+    def of(cls, app: Celery) -> Collectors:
+        """Return the ``Collectors`` of an app.
+
+        Raises:
+            DeclarationError: when it has none.
+        """
+        found = getattr(app, ATTRIBUTE, None)
+        if not isinstance(found, cls):
+            raise DeclarationError(f"the app {app.main!r} has no Collectors; write collectors = Collectors(app)")
+        return found
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read on first use."""
+        return Settings.load(self._overrides)
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is.
+
+        Raises:
+            NoLedgerError: when no Redis or Valkey is configured.
+        """
+        if self.settings.ledger:
+            return self.settings.ledger
+        backend = self.app.conf.result_backend
+        if is_redis_url(backend):
+            return str(backend)
+        raise NoLedgerError(
+            "there is no ledger: give Collectors(app, ledger='redis://…'), set COLLECTORS_LEDGER, or use a Redis "
+            f"result backend (it is {backend!r}); 'collectors collect' starts an embedded one"
+        )
+
+    # Declaring ------------------------------------------------------------------------------------
+
+    @overload
+    def collector(self, function: F, /) -> Any: ...
+    @overload
+    def collector(
+        self,
+        *,
+        name: str | None = None,
+        topics: str | Sequence[str] = "*",
+        timeout: float | None = None,
+        retries: int | None = None,
+        **task_options: Any,
+    ) -> Callable[[F], Any]: ...
+    def collector(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        topics: str | Sequence[str] = "*",
+        timeout: float | None = None,
+        retries: int | None = None,
+        **task_options: Any,
+    ) -> Any:
+        """Declare a subcollector: a function or coroutine function that takes a topic and gives items.
+
+        Args:
+            name: Its name in requests and reports; by default the function's.
+            topics: Glob or globs of the topics that it takes; by default all.
+            timeout: Seconds for one attempt; by default ``timeout_s`` of the settings.
+            retries: Further attempts after a failed one; by default ``retries`` of the settings.
+            task_options: Passed to ``app.task``.
+
+        Returns:
+            A Celery task; calling it plainly runs the function.
+
+        Raises:
+            DeclarationError: for a name that is taken, or a parameter that can't be filled.
+
+        >>> from celery import Celery
+        >>> collectors = Collectors(Celery("news"))
+        >>> @collectors.collector(topics="airport:*", timeout=10, retries=2)
+        ... def runways(topic):
+        ...     yield {"airport": topic, "length_m": 3682}
+        >>> len(list(runways("airport:JFK")))
+        1
+        """
+
+        def declare(function: F) -> Any:
+            run_name = name or function.__name__
+            task = self._task(function, run_name, task_options)
+            self.registry.add_collector(
+                Collector(
+                    name=run_name,
+                    function=function,
+                    task=task,
+                    topics=(topics,) if isinstance(topics, str) else tuple(topics),
+                    timeout_s=timeout,
+                    retries=retries,
+                )
+            )
+            return task
+
+        return declare if function is None else declare(function)
+
+    def gathering(self, function: F) -> Any:
+        """Declare the gathering stage: one list of items per run that answered → items.
+
+        Raises:
+            DeclarationError: when there is one already, or a parameter can't be filled.
+        """
+        return self._stage("gathering", function)
+
+    def cleanup(self, function: F) -> Any:
+        """Declare the cleanup stage: an iterator over all items → cleaned items, best as a generator.
+
+        Raises:
+            DeclarationError: when there is one already, or a parameter can't be filled.
+        """
+        return self._stage("cleanup", function)
+
+    def process(self, function: F) -> Any:
+        """Declare the process stage: an iterator over the cleaned items → a small value, the request's result.
+
+        Raises:
+            DeclarationError: when there is one already, or a parameter can't be filled.
+        """
+        return self._stage("process", function)
+
+    def topic(self, glob: str) -> Callable[[F], F]:
+        """Declare a check for topics that match a glob.
+
+        The function gets a topic and returns it as it should be written; a ``ValueError`` refuses it, with
+        its message shown to whoever asked.
+
+        >>> from celery import Celery
+        >>> collectors = Collectors(Celery("news"))
+        >>> @collectors.topic("airport:*")
+        ... def airport(topic):
+        ...     return topic.upper().replace("AIRPORT", "airport")
+        """
+
+        def declare(function: F) -> F:
+            self.registry.add_topic_check(glob, function)
+            return function
+
+        return declare
+
+    def _stage(self, ref: str, function: F) -> Any:
+        task = self._task(function, ref, {})
+        self.registry.add_stage(Stage(ref=ref, function=function, task=task))
+        return task
+
+    def _task(self, function: Callable[..., Any], ref: str, options: dict[str, Any]) -> Any:
+        return self.app.task(
+            base=CollectorsTask, collectors_runtime=self._runtime, collectors_ref=ref, **options
+        )(function)
+
+    # Asking ---------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        topic: str,
+        *,
+        deadline: float | None = None,
+        finish: float | None = None,
+        min_ok: int = 1,
+        required: Sequence[str] = (),
+        first: int | None = None,
+        only: Sequence[str] = (),
+        key: str | None = None,
+        request_id: str | None = None,
+        priority: str = "normal",
+        messages: str | None = None,
+    ) -> Request:
+        """Ask for a topic: open a request in the ledger, and call the workers.
+
+        Accepted is not lost: the request is in the ledger before anything is sent, and while the broker is
+        away it waits there.
+
+        Args:
+            topic: What is asked for.
+            deadline: Seconds until collecting ends.
+            finish: Seconds that the stages may take after that.
+            min_ok: How many subcollectors must answer.
+            required: Names of subcollectors that must answer.
+            first: End collecting as soon as this many answered.
+            only: Ask just these subcollectors.
+            key: Idempotency key: the same key gives the same request. Inside a task it defaults to the task's
+                id and the question, so that a task delivered twice opens one request.
+            request_id: A UUID of your own for the request.
+            priority: ``low``, ``normal`` or ``high``.
+            messages: ``auto`` or ``each``; by default that of the settings.
+
+        Returns:
+            The request's handle.
+
+        Raises:
+            RequestError: when the question can't be asked; nothing was sent.
+            LedgerUnavailable: when the ledger does not answer; nothing was sent.
+        """
+        _check_times(deadline, finish)
+        if priority not in PRIORITIES:
+            raise RequestError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=tuple(required), first=first), only)
+        client = self._client
+        request_id = self._reserve(plan, key, request_id)
+        opened = client.ledger.open(
+            request_id,
+            topic=plan.topic,
+            runs=plan.runs,
+            stages=plan.stages,
+            policy=plan.policy,
+            deadline_s=self.settings.deadline_s if deadline is None else deadline,
+            finish_s=self.settings.finish_s if finish is None else finish,
+            messages=messages or self.settings.messages,
+            priority=priority,
+        )
+        if opened:
+            client.publish(list(first_orders(plan, request_id, priority)))
+        elif (found := client.reader.report(request_id)).topic != plan.topic:
+            raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
+        return self._handle(request_id)
+
+    def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
+        return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=only)
+
+    def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str:
+        if request_id is not None:
+            return _as_uuid(request_id)
+        key = key or _task_key(plan)
+        fresh = str(uuid.uuid4())
+        return fresh if key is None else self._client.ledger.reserve(key, fresh)
+
+    def run_local(
+        self,
+        topic: str,
+        *,
+        deadline: float | None = None,
+        finish: float | None = None,
+        min_ok: int = 1,
+        required: Sequence[str] = (),
+        first: int | None = None,
+        only: Sequence[str] = (),
+    ) -> Report:
+        """Ask for a topic in this process: no broker, no ledger, the same rules; for tests and notebooks.
+
+        Takes what :meth:`request` takes, and returns the final report.
+
+        Raises:
+            RequestError: when the question can't be asked.
+        """
+        _check_times(deadline, finish)
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=tuple(required), first=first), only)
+        return run_local(
+            self.registry,
+            plan,
+            deadline_s=self.settings.deadline_s if deadline is None else deadline,
+            finish_s=self.settings.finish_s if finish is None else finish,
+            hooks=self._runtime.hooks,
+        )
+
+    def get(self, request_id: str) -> Request:
+        """Return the handle of a request that was opened somewhere, some time.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold it.
+        """
+        handle = self._handle(request_id)
+        if handle.state == "unknown":
+            raise RequestUnknown(request_id)
+        return handle
+
+    def list(self, limit: int = 20, cursor: str | None = None) -> Page:
+        """Return the newest requests, and a cursor to go on from.
+
+        Args:
+            limit: How many at most.
+            cursor: From the page before.
+        """
+        return self._client.reader.list(limit, cursor)
+
+    def workers(self) -> Sequence[WorkerBeat]:
+        """Return the workers that reported themselves in the last half minute."""
+        return self._client.reader.workers()
+
+    def close(self) -> None:
+        """Close this process's client connections; they open again when needed."""
+        client = self._by_pid.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    @property
+    def _client(self) -> _Client:
+        pid = os.getpid()
+        return self._by_pid.get(pid) or self._by_pid.setdefault(pid, _Client(self))
+
+    def _handle(self, request_id: str) -> Request:
+        client = self._client
+        return Request(request_id, client.ledger, client.reader, client.publish)
+
+
+class _Client:
+    """One client process's connections."""
+
+    def __init__(self, collectors: Collectors) -> None:
+        self.ledger = Ledger.from_url(
+            collectors.ledger_url, collectors.settings, patience_s=CLIENT_PATIENCE_S
+        )
+        self.reader = Reader(self.ledger, payload_store(self.ledger, collectors.settings))
+        self._dispatcher = Dispatcher(collectors.app, self.ledger)
+
+    def publish(self, orders: Sequence[Order]) -> None:
+        """Publish; while that can't be done, the request waits in the ledger."""
+        try:
+            self._dispatcher.publish(orders)
+        except UnavailableError as error:
+            log.warning("accepted, and waiting in the ledger: %s", error)
+
+    def close(self) -> None:
+        self._dispatcher.close()
+        self.ledger.client.close()
+
+
+def _check_times(deadline: float | None, finish: float | None) -> None:
+    for name, value in (("deadline", deadline), ("finish", finish)):
+        if value is not None and not 0 < value < 366 * 24 * 3600:
+            raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
+
+
+def _as_uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise RequestError(f"a request_id is a UUID, and {text!r} is not one") from error
+
+
+def _task_key(plan: Plan) -> str | None:
+    """Inside a task: its id and the question, so that a second delivery finds the first one's request."""
+    if not current_task or not current_task.request.id:
+        return None
+    question = hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:16]
+    return f"{current_task.request.id}:{question}"

@@ -1,0 +1,14 @@
+"""The embedded engine: a Valkey server and a Celery worker that live exactly as long as somebody uses them.
+
+Public names: :func:`use` and :func:`detach` for a client, :func:`status` for whoever looks, and
+:func:`default_home` for where an engine lives unless the project says otherwise.
+
+``engine.py`` is the client's side. ``supervisor.py`` is the process that owns everything else; how the two
+never miss each other is told in its docstring.
+"""
+
+from celery_collectors.embedded.engine import Addresses, detach, status, use
+from celery_collectors.embedded.home import default_home
+from celery_collectors.embedded.state import EngineStatus
+
+__all__ = ["Addresses", "EngineStatus", "default_home", "detach", "status", "use"]

@@ -1,0 +1,104 @@
+"""Topic + registry + policy → the runs and stages of a request. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from celery_collectors.ledger.records import Order, RunPlan, StagePlan
+from celery_collectors.model import Policy
+from celery_collectors.registry import Collector, Registry
+from celery_collectors.settings import Settings
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request will consist of."""
+
+    topic: str
+    runs: tuple[RunPlan, ...]
+    stages: tuple[StagePlan, ...]
+    policy: Policy
+
+
+def make_plan(
+    registry: Registry, topic: str, *, policy: Policy, settings: Settings, only: Sequence[str] = ()
+) -> Plan:
+    """Decide which collectors answer a topic, under which names, followed by which stages.
+
+    Args:
+        registry: What the project declares.
+        topic: As the user wrote it; the plan holds it as the project writes it.
+        policy: What counts as an answer.
+        settings: Time limits, retries and the queue, where a collector does not say.
+        only: Names of collectors, if not all that take the topic.
+
+    Raises:
+        TopicError, NoCollectorError, PolicyError: for a question that can't be asked.
+    """
+    topic = registry.topic(topic, max_chars=settings.topic_max_chars)
+    collectors = registry.select(topic, only)
+    names = run_names(collector.name for collector in collectors)
+    policy.check(names)
+    return Plan(
+        topic=topic,
+        policy=policy,
+        runs=tuple(
+            _run(collector, name, name in policy.required, settings)
+            for collector, name in zip(collectors, names, strict=True)
+        ),
+        stages=tuple(
+            StagePlan(
+                ref=stage.ref,
+                name=stage.name,
+                task=stage.task.name,
+                queue=settings.queue,
+                retries=settings.stage_retries,
+                backoff_ms=int(settings.backoff_s * 1000),
+                backoff_cap_ms=int(settings.backoff_cap_s * 1000),
+            )
+            for stage in registry.stages_in_order()
+        ),
+    )
+
+
+def _run(collector: Collector, name: str, required: bool, settings: Settings) -> RunPlan:
+    timeout_s = settings.timeout_s if collector.timeout_s is None else collector.timeout_s
+    return RunPlan(
+        name=name,
+        task=collector.task.name,
+        queue=settings.queue,
+        retries=settings.retries if collector.retries is None else collector.retries,
+        timeout_ms=max(1, int(timeout_s * 1000)),
+        backoff_ms=int(settings.backoff_s * 1000),
+        backoff_cap_ms=int(settings.backoff_cap_s * 1000),
+        required=required,
+    )
+
+
+def run_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Name the runs after their collectors; one that appears more than once gets its position.
+
+    >>> run_names(["host", "dns", "host"])
+    ('host[0]', 'dns', 'host[2]')
+    """
+    names = list(names)
+    counts = Counter(names)
+    return tuple(f"{name}[{i}]" if counts[name] > 1 else name for i, name in enumerate(names))
+
+
+def first_orders(plan: Plan, request_id: str, priority: str) -> Iterator[Order]:
+    """The messages that a newly opened request needs: one for each run."""
+    for number, run in enumerate(plan.runs):
+        yield Order(
+            request_id=request_id,
+            ref=str(number),
+            name=run.name,
+            task=run.task,
+            queue=run.queue,
+            generation=1,
+            delivery=1,
+            topic=plan.topic,
+            priority=priority,
+        )

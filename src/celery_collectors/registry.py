@@ -1,0 +1,201 @@
+"""What a project declares: collectors, stages and topic checks; and how their parameters are filled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from celery_collectors.errors import DeclarationError, NoCollectorError, TopicError
+from celery_collectors.model import STAGES
+
+FILLED_BY_NAME = ("topic", "request_id", "report")
+
+
+class Collector(msgspec.Struct, frozen=True, kw_only=True):
+    """The code and settings that read one source.
+
+    Attributes:
+        name: Unique in the project; the run's name.
+        function: What was decorated.
+        task: Its Celery task.
+        topics: Globs of the topics it takes.
+        timeout_s, retries: As declared; ``None`` leaves it to the settings.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    task: Any
+    topics: tuple[str, ...] = ("*",)
+    timeout_s: float | None = None
+    retries: int | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the event loop."""
+        return inspect.iscoroutinefunction(self.function) or inspect.isasyncgenfunction(self.function)
+
+    def takes(self, topic: str) -> bool:
+        """Whether one of its globs matches."""
+        return any(fnmatchcase(topic, glob) for glob in self.topics)
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """The code of one stage; ``ref`` is ``gathering``, ``cleanup`` or ``process``."""
+
+    ref: str
+    function: Callable[..., Any]
+    task: Any
+
+    @property
+    def name(self) -> str:
+        """The function's own name."""
+        return str(self.function.__name__)
+
+
+class Registry:
+    """Everything that one :class:`~celery_collectors.Collectors` has been told."""
+
+    def __init__(self) -> None:
+        self.collectors: dict[str, Collector] = {}
+        self.stages: dict[str, Stage] = {}
+        self._topic_checks: list[tuple[str, Callable[[str], str | None]]] = []
+
+    def add_collector(self, collector: Collector) -> None:
+        """Declare a collector.
+
+        Raises:
+            DeclarationError: when its name is taken, or a parameter of it can't be filled.
+        """
+        if collector.name in self.collectors:
+            raise DeclarationError(
+                f"there are two collectors named {collector.name!r}; give one of them another name="
+            )
+        check_signature(collector.function, "collector", ("topic", "request_id"))
+        if collector.timeout_s is not None and not collector.timeout_s > 0:
+            raise DeclarationError(f"collector {collector.name!r}: timeout must be more than 0 seconds")
+        if collector.retries is not None and collector.retries < 0:
+            raise DeclarationError(f"collector {collector.name!r}: retries can't be negative")
+        self.collectors[collector.name] = collector
+
+    def add_stage(self, stage: Stage) -> None:
+        """Declare a stage.
+
+        Raises:
+            DeclarationError: when there is one already, or a parameter of it can't be filled.
+        """
+        if stage.ref in self.stages:
+            raise DeclarationError(
+                f"{self.stages[stage.ref].name!r} is the {stage.ref} stage already; {stage.name!r} can't be too"
+            )
+        if inspect.iscoroutinefunction(stage.function) or inspect.isasyncgenfunction(stage.function):
+            raise DeclarationError(f"the {stage.ref} stage {stage.name!r} can't be async; declare a plain function")
+        check_signature(stage.function, f"{stage.ref} stage", FILLED_BY_NAME)
+        self.stages[stage.ref] = stage
+
+    def add_topic_check(self, glob: str, check: Callable[[str], str | None]) -> None:
+        """Declare a check for topics that match a glob."""
+        self._topic_checks.append((glob, check))
+
+    def stages_in_order(self) -> list[Stage]:
+        """The declared stages, first to last."""
+        return [self.stages[ref] for ref in STAGES if ref in self.stages]
+
+    def topic(self, topic: str, *, max_chars: int) -> str:
+        """Check a topic, and return it as the project wants it written.
+
+        Raises:
+            TopicError: when it is empty, too long, has control characters, or a declared check refuses it.
+        """
+        check_topic(topic, max_chars)
+        for glob, check in self._topic_checks:
+            if fnmatchcase(topic, glob):
+                try:
+                    checked = check(topic)
+                except ValueError as error:
+                    raise TopicError(f"the topic {topic!r} is malformed: {error}") from error
+                topic = topic if checked is None else checked
+                check_topic(topic, max_chars)
+        return topic
+
+    def select(self, topic: str, only: Sequence[str] = ()) -> list[Collector]:
+        """The collectors for a topic, in the order declared; or just those named.
+
+        Raises:
+            NoCollectorError: when there is none, saying which there are.
+        """
+        for name in only:
+            if name not in self.collectors:
+                raise NoCollectorError(f"there is no collector {name!r}; there are {self._names()}")
+            if not self.collectors[name].takes(topic):
+                takes = ", ".join(self.collectors[name].topics)
+                raise NoCollectorError(f"collector {name!r} takes topics like {takes}, not {topic!r}")
+        found = [c for c in self.collectors.values() if (c.name in only if only else c.takes(topic))]
+        if not found:
+            globs = sorted({glob for c in self.collectors.values() for glob in c.topics})
+            raise NoCollectorError(
+                f"no collector takes the topic {topic!r}; those declared take {', '.join(globs)}"
+                if globs
+                else "no collectors are declared; decorate a function with @collectors.collector"
+            )
+        return found
+
+    def by_run_name(self, run_name: str) -> Collector:
+        """The collector that a run is named after: its own name, or with ``[i]`` where it appears several times."""
+        return self.collectors.get(run_name) or self.collectors[run_name.rpartition("[")[0]]
+
+    def _names(self) -> str:
+        return ", ".join(sorted(self.collectors)) or "none"
+
+
+def check_topic(topic: object, max_chars: int) -> None:
+    """Refuse what can't be a topic at all.
+
+    Raises:
+        TopicError: saying what is wrong with it.
+    """
+    if not isinstance(topic, str):
+        raise TopicError(f"a topic is a string, not {type(topic).__name__}")
+    if not topic.strip():
+        raise TopicError("the topic is empty; ask for something, such as 'python' or 'airport:JFK'")
+    if len(topic) > max_chars:
+        raise TopicError(f"the topic has {len(topic)} characters, and {max_chars} is the limit; shorten it")
+    if not topic.isprintable():
+        raise TopicError("the topic has control or other unprintable characters; take them out")
+
+
+def check_signature(function: Callable[..., Any], what: str, fillable: Iterable[str]) -> None:
+    """Refuse a function whose parameters we could not fill.
+
+    Raises:
+        DeclarationError: naming the parameter.
+    """
+    name = getattr(function, "__name__", repr(function))
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if not parameters or parameters[0].kind not in (*positional, inspect.Parameter.VAR_POSITIONAL):
+        raise DeclarationError(f"the {what} {name!r} needs a first parameter, which gets the topic or the data")
+    for parameter in parameters[1:]:
+        variable = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if variable or parameter.default is not parameter.empty or parameter.name in fillable:
+            continue
+        raise DeclarationError(
+            f"the {what} {name!r} wants {parameter.name!r}, which can't be filled in; beside the first parameter "
+            f"there are {', '.join(fillable)}, and the rest is in celery_collectors.current()"
+        )
+
+
+def fill(function: Callable[..., Any], first: Any, by_name: Mapping[str, Any]) -> Callable[[], Any]:
+    """Bind a function's first parameter, and of the others those that it asks for by name.
+
+    >>> fill(lambda topic, request_id: f"{topic} {request_id}", "python", {"request_id": "42"})()
+    'python 42'
+    """
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {p.name: by_name[p.name] for p in parameters if p.kind not in variable and p.name in by_name}
+    return partial(function, first, **named)

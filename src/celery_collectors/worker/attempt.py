@@ -1,0 +1,111 @@
+"""What one attempt came to: the same record for a run and a stage, in a thread and on the loop."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterable, Iterable
+from typing import Any
+
+import msgspec
+
+from celery_collectors.errors import BadItems, CollectError, PermanentError, Stopped, TimedOut
+from celery_collectors.ledger import Grant
+from celery_collectors.model import ErrorInfo
+from celery_collectors.payloads import Value
+
+MESSAGE_MAX_CHARS = 500
+TRACEBACK_MAX_CHARS = 6000
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended.
+
+    Attributes:
+        state: As :meth:`Ledger.settle` takes it.
+        value: Its output, where it answered.
+        run_s: How long it took.
+        error: What went wrong, for the ledger.
+        cause: The exception itself, for the worker's log and Flower.
+    """
+
+    state: str
+    value: Value = Value()
+    run_s: float = 0.0
+    error: ErrorInfo | None = None
+    cause: BaseException | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a fetched run or stage ended, and the stage that this process may go on with in place."""
+
+    attempt: Attempt | None = None
+    next: Grant | None = None
+
+
+def answered(value: Value, run_s: float) -> Attempt:
+    """The attempt that ended with this value."""
+    return Attempt(state="ok" if value.items else "empty", value=value, run_s=run_s)
+
+
+def stage_ended(attempt: Attempt) -> Attempt:
+    """The same attempt, of a stage: there, to produce nothing is to succeed."""
+    return msgspec.structs.replace(attempt, state="ok") if attempt.state == "empty" else attempt
+
+
+def failed(cause: BaseException, run_s: float) -> Attempt:
+    """The attempt that ended with this exception."""
+    state = "timed_out" if isinstance(cause, TimedOut) else "failed"
+    return Attempt(state=state, run_s=run_s, error=describe(cause), cause=cause)
+
+
+def describe(cause: BaseException) -> ErrorInfo:
+    """Say for the report what went wrong, and whether trying again can help.
+
+    >>> describe(ValueError("no such feed")).message
+    'no such feed'
+    """
+    permanent = isinstance(cause, (PermanentError, TypeError, NameError, AttributeError, ImportError))
+    first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    return ErrorInfo(
+        type="Timeout" if isinstance(cause, TimedOut) else type(cause).__name__,
+        kind="config" if permanent else "transient",
+        message=first[:MESSAGE_MAX_CHARS],
+        retryable=not permanent and not isinstance(cause, Stopped),
+        traceback=None if isinstance(cause, (TimedOut, Stopped, BadItems)) else _traceback(cause),
+    )
+
+
+def _traceback(cause: BaseException) -> str:
+    text = "".join(traceback.format_exception(cause))
+    return text if len(text) <= TRACEBACK_MAX_CHARS else "…\n" + text[-TRACEBACK_MAX_CHARS:]
+
+
+def as_items(result: Any) -> Iterable[Any]:
+    """What a collector or stage returned, as items; ``None`` is none at all.
+
+    Raises:
+        BadItems: for one thing that is not several, which is more often a slip than an intention.
+    """
+    if result is None:
+        return ()
+    if isinstance(result, (str, bytes, bytearray, dict)) or not isinstance(result, Iterable):
+        raise BadItems(
+            f"returned {type(result).__name__} where a list of items is wanted; for a single item, return [item]"
+        )
+    return result
+
+
+def is_async_items(result: Any) -> bool:
+    """Whether a collector's result is to be iterated with ``async for``."""
+    return isinstance(result, AsyncIterable)
+
+
+def for_celery(cause: BaseException) -> Exception:
+    """What the task should raise, so that Flower shows a failure and Celery does nothing else about it.
+
+    Celery gives a meaning of its own to ``Ignore``, ``Reject``, ``Retry`` and ``SystemExit``; a collector
+    that raises one of those has failed like any other.
+    """
+    if isinstance(cause, Exception) and not type(cause).__module__.startswith("celery.exceptions"):
+        return cause
+    return CollectError(f"{type(cause).__name__}: {cause}")

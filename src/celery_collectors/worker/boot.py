@@ -1,0 +1,119 @@
+"""The bootstep that makes a Celery worker one of ours: sweeping, reporting deaths, saying that it is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.worker import state
+
+from celery_collectors.dispatch import our_queue
+from celery_collectors.errors import CollectorsError
+from celery_collectors.ledger import Held, WorkerBeat
+from celery_collectors.worker.deaths import Reporter
+from celery_collectors.worker.process import Process, Runtime
+from celery_collectors.worker.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+
+def install(runtime: Runtime) -> None:
+    """Make every worker of the app consume our queue and run our threads. Touches nothing else of it."""
+
+    class CollectorsStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Starts the main process's threads."""
+
+        requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
+
+        def __init__(self, worker: Any, **_: Any) -> None:
+            declare_queue(runtime)
+
+        def start(self, worker: Any) -> None:
+            """Start sweeping and reporting."""
+            start_threads(runtime, worker)
+
+    def on_init(instance: Any = None, **_: Any) -> None:
+        if instance is not None and instance.app is runtime.app:
+            declare_queue(runtime)  # before -Q and -X are applied, so that they can name it
+
+    signals.celeryd_init.connect(on_init, weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: hand_back(runtime), weak=False)
+    signals.worker_shutdown.connect(lambda **_: leave(runtime), weak=False)
+    runtime.app.steps["worker"].add(CollectorsStep)
+
+
+def declare_queue(runtime: Runtime) -> None:
+    """Add our queue to those that a worker without ``-Q`` consumes."""
+    queues = runtime.app.amqp.queues
+    if runtime.settings.queue not in queues:
+        queues.select_add(our_queue(runtime.settings.queue))
+
+
+def start_threads(runtime: Runtime, worker: Any) -> None:
+    """Start the main process's threads."""
+    runtime.main_pid = os.getpid()
+    process = runtime.here()
+    idle = IdleClock()
+
+    def beat() -> tuple[float, list[WorkerBeat]]:
+        return process.ledger.beat(
+            worker.hostname,
+            queues=sorted(runtime.app.amqp.queues.consume_from),
+            pool=type(worker.pool).__module__.rsplit(".", 1)[-1],
+            processes=worker.concurrency or 0,
+            idle_s=idle.seconds(),
+        )
+
+    runtime.worker_name = worker.hostname
+    Reporter(process).start()
+    Sweeper(process, beat).start()
+    log.info("collectors: ledger %s, queue %s", process.ledger.where, runtime.settings.queue)
+
+
+class IdleClock:
+    """Since when this worker has had nothing to do, as far as its main process can see."""
+
+    def __init__(self) -> None:
+        self._done = -1
+        self._since = time.monotonic()
+
+    def seconds(self) -> float | None:
+        """Seconds of idleness; ``None`` while anything is reserved or was since the last call."""
+        done = sum(state.total_count.values())
+        if state.reserved_requests or done != self._done:
+            self._done, self._since = done, time.monotonic()
+            return None
+        return time.monotonic() - self._since
+
+
+def hand_back(runtime: Runtime) -> None:
+    """At a process's orderly end: give its leases back at once, so that others need not wait for them."""
+    process = runtime.existing()
+    if process is None:
+        return
+    for held in process.keeper.held():
+        _hand_back_one(process, held)
+
+
+def _hand_back_one(process: Process, held: Held) -> None:
+    process.keeper.drop(held)
+    try:
+        process.publish(process.ledger.settle(held, "queued").orders)
+    except CollectorsError as error:
+        log.warning("%s %s: could not be handed back, its lease will lapse: %s", held.request_id, held.ref, error)
+
+
+def leave(runtime: Runtime) -> None:
+    """At a worker's orderly end."""
+    hand_back(runtime)
+    process = runtime.existing()
+    if process is None or not runtime.worker_name:
+        return
+    try:
+        process.ledger.leave(runtime.worker_name)
+    except CollectorsError as error:
+        log.warning("could not take leave: %s", error)
+

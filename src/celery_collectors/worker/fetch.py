@@ -1,0 +1,121 @@
+"""The two ledger calls around every attempt: fetching a run or stage, and settling it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from celery_collectors import context
+from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.events import Event
+from celery_collectors.ledger import Grant, Reply
+from celery_collectors.model import at
+from celery_collectors.worker.attempt import Attempt, answered, failed
+from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.process import Process
+
+log = logging.getLogger(__name__)
+
+
+def fetch(process: Process, order: Mapping[str, Any]) -> Grant | None:
+    """Ask the ledger for what a message announced; ``None`` if there is nothing to do."""
+    who = process.who()
+    grant = process.ledger.start(order, **{name: who[name] for name in ("owner", "worker", "token")})
+    if not grant.go:
+        log.info("%s %s is not run: %s", order["request_id"], order["ref"], grant.reason)
+        return None
+    process.tell(_event(grant, "running"))
+    return grant
+
+
+def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = False) -> Reply:
+    """Tell the ledger how an attempt ended, and send what follows from it.
+
+    Args:
+        process: This process.
+        grant: The attempt's grant.
+        attempt: How it ended.
+        go_on: Whether this thread could go on with a short stage in place.
+    """
+    try:
+        reply = process.ledger.settle(
+            grant.held,
+            attempt.state,
+            value=attempt.value.to_bytes(),
+            items=attempt.value.items,
+            size_bytes=attempt.value.size,
+            run_s=attempt.run_s,
+            error=attempt.error,
+            go_on=process.who() if go_on else None,
+        )
+    finally:
+        process.keeper.drop(grant.held)
+    process.publish(reply.orders)
+    _report_end(process, grant, attempt, reply)
+    return reply
+
+
+def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
+    """Run a bounded call under this process's lease, and store the chunks it produces."""
+    started = time.monotonic()
+    process.keeper.hold(grant.held, call.stop)
+    writer = process.store.writer(payload_key(process, grant))
+    try:
+        for chunk in call.chunks(grant.ends_in_ms / 1000):
+            with process.ledger.answering():
+                writer.add(chunk)
+    except LedgerUnavailable:
+        process.keeper.drop(grant.held)
+        raise  # nothing can be settled either: the lease lapses, and the run is fetched again
+    except BaseException as error:  # noqa: BLE001 - the boundary: whatever the code raises is its outcome
+        hanging = process.count_abandoned(call)
+        if call.is_abandoned:
+            log.warning("%s: its thread was left behind hanging; this process has %d of those", grant.name, hanging)
+        return failed(error, time.monotonic() - started)
+    return answered(writer.close(), time.monotonic() - started)
+
+
+def enter_context(grant: Grant) -> None:
+    """Let the code that follows know which attempt it is."""
+    context.enter(
+        context.Context(
+            request_id=grant.request_id,
+            topic=grant.topic,
+            name=grant.name,
+            attempt=grant.attempt,
+            generation=grant.generation,
+            deadline_at=at(grant.deadline_at),
+            ends_at=at(grant.ends_at),
+        )
+    )
+
+
+def payload_key(process: Process, grant: Grant) -> str:
+    """Where this attempt's large output goes: a key that no other attempt writes."""
+    return f"{process.ledger.key('payload', grant.request_id)}:{grant.ref}:{grant.generation}.{grant.attempt}"
+
+
+def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply) -> None:
+    what = f"{grant.request_id} {grant.name}"
+    if not reply.kept:
+        log.info("%s: attempt %d came too late (%s)", what, grant.attempt, reply.reason)
+        return
+    why = f": {attempt.error.message}" if attempt.error else ""
+    log.info("%s: %s after %.2f s, %d items%s", what, reply.state, attempt.run_s, attempt.value.items, why)
+    process.tell(_event(grant, reply.state, attempt, reply.delay_ms))
+
+
+def _event(grant: Grant, state: str, attempt: Attempt | None = None, delay_ms: float | None = None) -> Event:
+    return Event(
+        request_id=grant.request_id,
+        subject="run" if grant.ref.isdigit() else "stage",
+        name=grant.name,
+        state=state,
+        at_ms=int(time.time() * 1000),
+        attempt=grant.attempt,
+        items=attempt.value.items if attempt else 0,
+        error=attempt.error if attempt else None,
+        delay_s=None if delay_ms is None else delay_ms / 1000,
+    )

@@ -1,0 +1,72 @@
+"""Keeps the leases of what this process runs: one daemon thread, one call for all of them.
+
+Not the main process and no hub timer: both are blind or stopped while the broker is away.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.ledger import Held, Ledger
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Renews leases every ``renew_s`` seconds while anything is held.
+
+    Args:
+        ledger: Where the leases are.
+        owner: This process's name in them.
+        renew_s: Seconds between renewals.
+    """
+
+    def __init__(self, ledger: Ledger, owner: str, renew_s: float) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._renew_s = renew_s
+        self._held: dict[Held, Callable[[str], None]] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, held: Held, on_gone: Callable[[str], None]) -> None:
+        """Keep a lease; ``on_gone(reason)`` is called, once, when the ledger says to stop."""
+        with self._changed:
+            self._held[held] = on_gone
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def drop(self, held: Held) -> None:
+        """Stop keeping a lease."""
+        with self._changed:
+            self._held.pop(held, None)
+
+    def held(self) -> list[Held]:
+        """What is held now."""
+        with self._changed:
+            return list(self._held)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._changed:
+                while not self._held:
+                    self._changed.wait()
+            pause.wait(self._renew_s)
+            try:
+                self._renew()
+            except LedgerUnavailable as error:
+                log.warning("leases could not be renewed, trying again: %s", error)
+
+    def _renew(self) -> None:
+        for held, reason in self._ledger.renew(self._owner, self.held()):
+            with self._changed:
+                on_gone = self._held.pop(held, None)
+            if on_gone is not None:
+                log.info("%s %s: told to stop: %s", held.request_id, held.ref, reason)
+                on_gone(reason)

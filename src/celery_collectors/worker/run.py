@@ -1,0 +1,129 @@
+"""Executing one run: in a helper thread, or as a coroutine on the process's loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import anyio
+
+from celery_collectors.errors import Stopped, TimedOut
+from celery_collectors.ledger import Grant
+from celery_collectors.payloads import PayloadWriter, Value, encode_items
+from celery_collectors.payloads.codec import Chunk, ItemBuffer
+from celery_collectors.registry import Collector, fill
+from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
+from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_key, settle
+from celery_collectors.worker.process import Process
+
+
+def execute_run(
+    process: Process, collector: Collector, order: Mapping[str, Any], within: Callable[[], None]
+) -> Ended:
+    """Fetch a run from the ledger and execute it.
+
+    Args:
+        process: This process.
+        collector: Whose run it is.
+        order: Which run, from the message.
+        within: Called first in the thread that runs the collector's code.
+
+    Returns:
+        How it ended, and the stage to go on with; both empty if there was nothing to run, or it now runs
+        as a coroutine.
+    """
+    if collector.is_async:
+        with process.loop.slot() as start:
+            grant = fetch(process, order)
+            if grant is not None:
+                start(_run_on_loop, process, collector, grant)
+        return Ended()
+    grant = fetch(process, order)
+    if grant is None:
+        return Ended()
+    attempt = bounded_attempt(process, grant, _in_thread(collector, grant, within))
+    return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
+
+
+def call_of(collector: Collector, topic: str, request_id: str) -> Callable[[], Any]:
+    """The collector's call, with its parameters filled in."""
+    return fill(collector.function, topic, {"topic": topic, "request_id": request_id})
+
+
+def _in_thread(collector: Collector, grant: Grant, within: Callable[[], None]) -> Bounded:
+    call = call_of(collector, grant.topic, grant.request_id)
+
+    def produce() -> Iterator[Chunk]:
+        within()
+        enter_context(grant)
+        yield from encode_items(as_items(call()))
+
+    return Bounded(produce, f"{grant.name} {grant.request_id}")
+
+
+async def _run_on_loop(process: Process, collector: Collector, grant: Grant) -> None:
+    started = time.monotonic()
+    limit_s = grant.ends_in_ms / 1000
+    told: list[str] = []
+    scope = anyio.CancelScope(deadline=anyio.current_time() + limit_s)
+
+    def stop(reason: str) -> None:
+        told.append(reason)
+        process.loop.call_soon(scope.cancel)
+
+    process.keeper.hold(grant.held, stop)
+    writer = process.store.writer(payload_key(process, grant))
+    outcome: Callable[[], Value] | BaseException = TimedOut(f"did not end within its {limit_s:.1f} s")
+    try:
+        with scope:
+            outcome = await _collect(process, call_of(collector, grant.topic, grant.request_id), grant, writer)
+    except BaseException as error:  # noqa: BLE001 - the collector's boundary
+        outcome = error
+    if told:
+        outcome = Stopped(told[0])
+    await process.loop.in_thread(partial(_settle, process, grant, outcome, time.monotonic() - started))
+
+
+async def _collect(
+    process: Process, call: Callable[[], Any], grant: Grant, writer: PayloadWriter
+) -> Callable[[], Value]:
+    enter_context(grant)
+    buffer = ItemBuffer()
+    async for item in each_item(call()):
+        chunk = buffer.add(item)
+        if chunk is not None:
+            await process.loop.in_thread(partial(writer.add, chunk))
+    return partial(_finish, writer, buffer.flush())
+
+
+def _finish(writer: PayloadWriter, rest: Chunk | None) -> Value:
+    if rest is not None:
+        writer.add(rest)
+    return writer.close()
+
+
+def _settle(
+    process: Process, grant: Grant, outcome: Callable[[], Value] | BaseException, run_s: float
+) -> Attempt:
+    if isinstance(outcome, BaseException):
+        attempt = failed(outcome, run_s)
+    else:
+        with process.ledger.answering():
+            attempt = answered(outcome(), run_s)
+    settle(process, grant, attempt)
+    return attempt
+
+
+async def each_item(result: Any) -> AsyncIterator[Any]:
+    """The items of what an async collector returned: a coroutine of a list, or an async generator."""
+    if not is_async_items(result):
+        result = await result
+    if is_async_items(result):
+        async for item in result:
+            yield item
+        return
+    for item in as_items(result):
+        yield item

@@ -1,0 +1,59 @@
+"""Executing one stage: gathering, cleanup or process, lazily from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from celery_collectors.ledger import Grant
+from celery_collectors.ledger.reading import Reader
+from celery_collectors.payloads import encode_items, encode_result
+from celery_collectors.payloads.codec import Chunk
+from celery_collectors.registry import Stage, fill
+from celery_collectors.worker.attempt import Ended, as_items, stage_ended
+from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle
+from celery_collectors.worker.process import Process
+
+
+def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Callable[[], None]) -> Ended:
+    """Execute a stage that a message announced, or that was granted in place.
+
+    Returns:
+        How it ended, and the stage to go on with; both empty if there was nothing to do.
+    """
+    grant = order if isinstance(order, Grant) else fetch(process, order)
+    if grant is None:
+        return Ended()
+    stage = process.registry.stages[grant.ref]
+    attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within)))
+    return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
+
+
+def _in_thread(process: Process, stage: Stage, grant: Grant, within: Callable[[], None]) -> Bounded:
+    def produce() -> Iterator[Chunk]:
+        within()
+        enter_context(grant)
+        # A connection of its own: this thread may be left behind in the middle of a reply.
+        with process.reading() as reader:
+            report = reader.report(grant.request_id)
+            by_name = {"topic": grant.topic, "request_id": grant.request_id, "report": report}
+            yield from run_stage(stage, _input(reader, grant), by_name)
+
+    # Not killed when left behind: its code may be reading from the ledger.
+    return Bounded(produce, f"{grant.name} {grant.request_id}", kill=False)
+
+
+def _input(reader: Reader, grant: Grant) -> Iterator[Any]:
+    if grant.ref == "gathering":
+        return reader.results_of_runs(grant.request_id)
+    return reader.items_before(grant.request_id, grant.ref)
+
+
+def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any]) -> Iterator[Chunk]:
+    """Call a stage's function, and yield its output encoded."""
+    output = fill(stage.function, data, by_name)()
+    if stage.ref == "process":
+        yield Chunk(encode_result(output), 1)
+    else:
+        yield from encode_items(as_items(output))

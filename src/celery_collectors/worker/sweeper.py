@@ -1,0 +1,91 @@
+"""Does what is due: deadlines, retries, lapsed leases, lost messages, the outbox.
+
+A daemon thread of every worker, alive while the broker is away. A short lock per shard in the ledger
+leaves the sweeping to one of them; when that one dies, another's turn comes by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from celery_collectors.dispatch import PRIORITIES
+from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.ledger import WorkerBeat
+from celery_collectors.worker.process import Process
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 3.0
+AT_ONCE = 50  # claims per shard and sweep, so that one busy shard can't starve the others
+
+
+class Sweeper(threading.Thread):
+    """Sweeps every ``sweep_s`` seconds until stopped.
+
+    Args:
+        process: Whose connections are used.
+        beat: Reports this worker to the ledger and returns ledger time (ms) and all workers.
+    """
+
+    def __init__(self, process: Process, beat: Callable[[], tuple[float, list[WorkerBeat]]] | None) -> None:
+        super().__init__(name="collectors-sweeper", daemon=True)
+        self._process = process
+        self._beat = beat
+        self._beat_at = -BEAT_S
+        self._idle: dict[str, float] = {}
+        self._marks: dict[str, float] = {}
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        """Sweep until :meth:`stop`."""
+        away = False
+        while not self._stop_asked.is_set():
+            try:
+                self.sweep()
+                if away:
+                    log.warning("the ledger is back")
+                away = False
+            except LedgerUnavailable as error:
+                if not away:
+                    log.error("sweeping waits: %s", error)
+                away = True
+            except Exception:
+                log.exception("a sweep failed; the next one follows")
+            self._stop_asked.wait(self._process.settings.sweep_s)
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stop_asked.set()
+
+    def sweep(self) -> None:
+        """Do once what is due on every shard."""
+        if self._beat is not None and time.monotonic() - self._beat_at >= BEAT_S:
+            now_ms, workers = self._beat()
+            self._idle = idle_stamps(workers, now_ms, self._process.settings.backlog_s)
+            self._beat_at = time.monotonic()
+        lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
+        for shard in self._process.ledger.shards:
+            self._sweep_shard(shard, lost)
+
+    def _sweep_shard(self, shard: str, lost: dict[str, float]) -> None:
+        for _ in range(AT_ONCE):
+            reply = self._process.ledger.claim(shard, sweeper=self._process.owner, lost=lost)
+            for name, stamp in reply.marks.items():
+                self._marks[name] = max(stamp, self._marks.get(name, 0))
+            self._process.publish(reply.orders)
+            if not reply.more:
+                return
+
+
+def idle_stamps(workers: list[WorkerBeat], now_ms: float, backlog_s: float) -> dict[str, float]:
+    """Up to which publication stamp waiting runs are lost, because a worker of their queue sat idle.
+
+    >>> idle_stamps([WorkerBeat(worker="w", queues=["q"], at_ms=0, idle_for_ms=31_000)], 100_000, 30)["q:high"]
+    70000
+    """
+    idle_ms = backlog_s * 1000
+    queues = {queue for w in workers if w.idle_for_ms is not None and w.idle_for_ms >= idle_ms for queue in w.queues}
+    return {f"{queue}:{priority}": now_ms - idle_ms for queue in queues for priority in PRIORITIES}

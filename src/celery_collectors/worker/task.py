@@ -1,0 +1,88 @@
+"""The Celery task behind every declared collector and stage."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+from celery import Task
+from celery._state import _task_stack
+
+from celery_collectors.dispatch import HEADER
+from celery_collectors.worker.attempt import Attempt, for_celery
+from celery_collectors.worker.process import Process, Runtime
+from celery_collectors.worker.run import execute_run
+from celery_collectors.worker.stage import execute_stage
+
+log = logging.getLogger(__name__)
+
+
+class CollectorsTask(Task):  # type: ignore[misc]
+    """A collector or stage as a Celery task: a plain call runs the function, our message runs the ledger's part.
+
+    Delivery: late acknowledgement without redelivery (the ledger recovers what died, with a cap), no stored
+    result (the ledger is the result), no soft time limit (a signal may strike in the middle of a Redis reply).
+    """
+
+    abstract = True
+    Request = "celery_collectors.worker.deaths:Request"
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = False
+    ignore_result = True
+    track_started = False
+    soft_time_limit = 0
+    time_limit = 0
+    rate_limit = 0
+    collectors_runtime: Runtime
+    collectors_ref: str = ""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, or what our message announced."""
+        order = None if self.request.called_directly else self.request.get(HEADER)
+        if order is None:
+            return self._plainly(*args, **kwargs)
+        return self._execute(self.collectors_runtime.here(), order)
+
+    def _plainly(self, *args: Any, **kwargs: Any) -> Any:
+        result = self.run(*args, **kwargs)
+        if not self.request.called_directly and inspect.iscoroutine(result):
+            return anyio.run(_awaited, result)  # sent as an ordinary task, where nobody could await it
+        return result
+
+    def _execute(self, process: Process, order: Mapping[str, Any]) -> None:
+        within = self._make_current()
+        if order["ref"].isdigit():
+            collector = process.registry.collectors[self.collectors_ref]
+            ended = execute_run(process, collector, order, within)
+        else:
+            ended = execute_stage(process, order, within)
+        first = ended.attempt
+        while ended.next is not None:
+            ended = execute_stage(process, ended.next, within)
+        _raise_for_celery(process, first)
+
+    def _make_current(self) -> Callable[[], None]:
+        """Celery's current task and request belong to a thread; a helper thread has to be given them."""
+        request = self.request_stack.top
+
+        def within() -> None:
+            _task_stack.push(self)
+            self.request_stack.push(request)
+
+        return within
+
+
+def _raise_for_celery(process: Process, attempt: Attempt | None) -> None:
+    if attempt is None or attempt.cause is None:
+        return
+    if process.should_be_replaced():
+        raise SystemExit(f"replaced, because {len(process.abandoned)} of its threads hang")
+    raise for_celery(attempt.cause) from None
+
+
+async def _awaited(coroutine: Any) -> Any:
+    return await coroutine
