@@ -1,15 +1,27 @@
-"""Ask many flaky sources about a topic over Celery: one clean result, on time, and an honest report."""
+"""Ask many flaky sources about a topic over Celery: one clean result, on time, and an honest report.
 
-from celery_collectors.collectors import Collectors
-from celery_collectors.context import current
-from celery_collectors.errors import CollectorsError, PermanentError
-from celery_collectors.events import Event
-from celery_collectors.handle import Request
-from celery_collectors.model import Outcome, Report
+The names below are imported on first use, so that the embedded engine and the CLI's help need not wait
+for Celery.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery_collectors.collectors import Collectors
+    from celery_collectors.context import Context, current
+    from celery_collectors.errors import CollectorsError, PermanentError
+    from celery_collectors.events import Event
+    from celery_collectors.handle import Request
+    from celery_collectors.model import ErrorInfo, Outcome, Report
 
 __all__ = [
     "Collectors",
     "CollectorsError",
+    "Context",
+    "ErrorInfo",
     "Event",
     "Outcome",
     "PermanentError",
@@ -17,3 +29,26 @@ __all__ = [
     "Request",
     "current",
 ]
+
+_HOMES = {
+    "Collectors": "collectors",
+    "CollectorsError": "errors",
+    "Context": "context",
+    "ErrorInfo": "model",
+    "Event": "events",
+    "Outcome": "model",
+    "PermanentError": "errors",
+    "Report": "model",
+    "Request": "handle",
+    "current": "context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

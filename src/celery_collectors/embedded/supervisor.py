@@ -49,7 +49,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from celery_collectors.embedded import logs
 from celery_collectors.embedded.detached import Detached
@@ -61,6 +63,9 @@ from celery_collectors.embedded.server import Server
 from celery_collectors.embedded.state import EngineState, EngineStatus, write_status
 from celery_collectors.embedded.worker_process import KeptWorker, WorkerCommand
 from celery_collectors.errors import EngineError
+
+if TYPE_CHECKING:
+    from celery_collectors.ledger import Ledger
 
 TICK_S = 0.25
 
@@ -220,10 +225,14 @@ def _worker_environment(addresses: Addresses) -> dict[str, str]:
 def _asks(addresses: Addresses) -> Callable[[str], bool]:
     """Ask the ledger, which is imported when there is a detached request to ask about: not at every start."""
 
-    def is_final(request_id: str) -> bool:
+    @cache
+    def ledger() -> Ledger:
         from celery_collectors.ledger import Ledger
 
-        return bool(Ledger.from_url(addresses.ledger_url).is_final(request_id))
+        return Ledger.from_url(addresses.ledger_url)
+
+    def is_final(request_id: str) -> bool:
+        return ledger().is_final(request_id)
 
     return is_final
 

@@ -1,8 +1,9 @@
 -- claim: hands out what must be published, and ends what is over, now.
 -- Promise: deadlines, retries, lapsed leases, lost messages and the outbox are this one mechanism; what is
 -- handed out and not confirmed as published comes again by itself.
--- A: limit, lease_ms, crash_cap, jitter, gap_ms, silent_ms (what a living process may take to renew), listing_ttl_ms, lost {waiting key suffix = stamp},
---    sweeper + lock_ms + backlog_ms (a sweeper's turn), or only (a request's own timer, for whoever waits for it)
+-- A: limit, lease_ms, silent_ms (what a living process may take to renew), crash_cap, jitter, gap_ms, listing_ttl_ms,
+--    lost {waiting key suffix = stamp}, sweeper + lock_ms + backlog_ms (a sweeper's turn), or only (a request's own
+--    timer, for whoever waits for it)
 local reply = { orders = {} }
 
 if A.sweeper then

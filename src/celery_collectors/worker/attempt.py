@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import AsyncIterable, Iterable
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -75,8 +76,16 @@ def describe(cause: BaseException) -> ErrorInfo:
     )
 
 
+def own_frames(cause: BaseException) -> TracebackType | None:
+    """The exception's traceback without our frames above the collector's: theirs are what helps."""
+    frames = cause.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("celery_collectors."):
+        frames = frames.tb_next
+    return frames
+
+
 def _traceback(cause: BaseException) -> str:
-    text = "".join(traceback.format_exception(cause))
+    text = "".join(traceback.format_exception(type(cause), cause, own_frames(cause)))
     return text if len(text) <= TRACEBACK_MAX_CHARS else "…\n" + text[-TRACEBACK_MAX_CHARS:]
 
 
@@ -107,5 +116,5 @@ def for_celery(cause: BaseException) -> Exception:
     that raises one of those has failed like any other.
     """
     if isinstance(cause, Exception) and not type(cause).__module__.startswith("celery.exceptions"):
-        return cause
+        return cause.with_traceback(own_frames(cause))
     return CollectError(f"{type(cause).__name__}: {cause}")

@@ -29,6 +29,7 @@ def install(runtime: Runtime) -> None:
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
         def __init__(self, worker: Any, **_: Any) -> None:
+            runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
             declare_queue(runtime)
 
         def start(self, worker: Any) -> None:
@@ -54,7 +55,6 @@ def declare_queue(runtime: Runtime) -> None:
 
 def start_threads(runtime: Runtime, worker: Any) -> None:
     """Start the main process's threads."""
-    runtime.main_pid = os.getpid()
     process = runtime.here()
     idle = IdleClock()
 

@@ -155,6 +155,10 @@ class Runtime:
         pid = os.getpid()
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Process(self))
 
+    def forget(self) -> None:
+        """Let this process build its parts anew, from changed settings."""
+        self._by_pid.pop(os.getpid(), None)
+
     def existing(self) -> Process | None:
         """This process's own parts, if it has needed any."""
         return self._by_pid.get(os.getpid())

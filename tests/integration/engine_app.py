@@ -1,0 +1,189 @@
+"""A project whose sources misbehave on request; the topic's first word says how. Its workers are real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+from celery import Celery
+from celery.exceptions import Ignore
+
+from celery_collectors import Collectors, PermanentError, current
+
+app = Celery("engine_app")
+collectors = Collectors(app, backoff_s=0.1)
+
+NOTES = Path(os.environ.get("ENGINE_APP_NOTES", "/nonexistent"))
+
+
+def note(word: str) -> int:
+    """Append a word to this test's notes, and return how often it stands there now."""
+    with (NOTES / word).open("ab", buffering=0) as notes:
+        notes.write(b".")
+    return (NOTES / word).stat().st_size
+
+
+def die() -> None:
+    """What the kernel does to a process that eats too much."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def block_until(word: str) -> None:
+    """Wait until the test writes a file of this name."""
+    note(f"{word}-waits")
+    while not (NOTES / word).exists():
+        time.sleep(0.02)
+
+
+@collectors.collector
+def steady(topic: str) -> list[dict[str, Any]]:
+    """Answers every topic."""
+    note("steady")
+    return [{"from": "steady", "topic": topic}]
+
+
+@collectors.collector(topics="raise*", retries=1)
+def raises(topic: str) -> list[str]:
+    note("raises")
+    raise ValueError("no such feed")
+
+
+@collectors.collector(topics="flaky*", retries=2)
+def flaky(topic: str) -> list[str]:
+    if note("flaky") < 3:
+        raise ConnectionError("reset by peer")
+    return ["third time lucky"]
+
+
+@collectors.collector(topics="permanent*", retries=5)
+def permanent(topic: str) -> list[str]:
+    note("permanent")
+    raise PermanentError("the key was revoked")
+
+
+@collectors.collector(topics="hang*", timeout=1)
+def hangs(topic: str) -> list[str]:
+    time.sleep(3600)
+    return []
+
+
+@collectors.collector(topics="spin*", timeout=1)
+def spins(topic: str) -> list[str]:
+    while True:
+        pass
+
+
+@collectors.collector(topics="die*")
+def dies_once(topic: str) -> list[str]:
+    if note("dies") == 1:
+        die()
+    return ["second life"]
+
+
+@collectors.collector(topics="poison*")
+def poison(topic: str) -> list[str]:
+    note("poison")
+    die()
+    return []
+
+
+@collectors.collector(topics="text*")
+def text(topic: str) -> Any:
+    return "not a list"
+
+
+@collectors.collector(topics="object*")
+def objects(topic: str) -> list[object]:
+    return [1, object()]
+
+
+@collectors.collector(topics="ignore*")
+def ignores(topic: str) -> list[str]:
+    raise Ignore
+
+
+@collectors.collector(topics="exit*")
+def exits(topic: str) -> list[str]:
+    raise SystemExit(3)
+
+
+@collectors.collector(topics="nothing*")
+def nothing(topic: str) -> None:
+    return None
+
+
+@collectors.collector(topics=["gated*", "* gated"], timeout=60)
+def gated(topic: str) -> list[str]:
+    block_until("gate")
+    return ["through"]
+
+
+@collectors.collector(topics="agated*", timeout=60)
+async def agated(topic: str) -> list[str]:
+    note("agate-waits")
+    while not (NOTES / "agate").exists():
+        await anyio.sleep(0.02)
+    return ["through"]
+
+
+@collectors.collector(topics="async*")
+async def generates(topic: str, request_id: str) -> AsyncIterator[dict[str, Any]]:
+    for number in range(3):
+        await anyio.sleep(0.01)
+        yield {"number": number, "request_id": request_id, "attempt": current().attempt}
+
+
+@collectors.collector(topics="async*", timeout=1)
+async def async_hangs(topic: str) -> list[str]:
+    await anyio.sleep(3600)
+    return []
+
+
+@collectors.collector(topics="async*")
+async def async_raises(topic: str) -> list[str]:
+    raise ValueError("no such feed")
+
+
+@collectors.collector(topics="big*")
+def big(topic: str) -> Iterator[str]:
+    for number in range(2000):
+        yield f"{number:0>1000}"
+
+
+@collectors.collector(topics="second*", timeout=30)
+async def one_second(topic: str) -> list[int]:
+    await anyio.sleep(1)
+    return [1]
+
+
+@collectors.cleanup
+def merge(items: Iterator[Any], topic: str) -> Iterator[Any]:
+    """Passes everything on; dies or blocks when the topic asks for it."""
+    times = note("merge")
+    if "cleanup-dies" in topic and times == 1:
+        die()
+    if "cleanup-raises" in topic:
+        raise ValueError("can not merge")
+    if "cleanup-gated" in topic:
+        block_until("gate")
+    yield from items
+
+
+@collectors.process
+def total(items: Iterator[Any], report: Any, topic: str, request_id: str) -> dict[str, Any]:
+    """Counts what arrived."""
+    times = note("total")
+    if "process-dies" in topic and times == 1:
+        die()
+    return {"items": sum(1 for _ in items), "request_id": request_id, "asked": sorted(report.outcomes)}
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    """A task that is none of ours."""
+    return x + y

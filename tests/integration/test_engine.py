@@ -1,0 +1,190 @@
+"""The engine as a user has it: real workers, real sources that misbehave, one honest report."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.conftest import Engine
+
+
+def test_a_whole_life(engine: Engine, pool: str) -> None:
+    engine.worker(pool)
+    request = engine.collectors.request("python", deadline=15)
+    report = request.wait()
+    assert report.state == "complete"
+    assert report.result == {"items": 1, "request_id": request.id, "asked": ["steady"]}
+    assert list(request.items()) == [{"from": "steady", "topic": "python"}]
+    assert report.outcomes["steady"].attempts == 1
+    states = [(event.subject, event.name, event.state) for event in request.events()]
+    assert states == [
+        ("request", "python", "collecting"),
+        ("run", "steady", "running"),
+        ("run", "steady", "ok"),
+        ("request", "python", "cleaning"),
+        ("stage", "merge", "running"),
+        ("stage", "merge", "ok"),
+        ("request", "python", "processing"),
+        ("stage", "total", "running"),
+        ("stage", "total", "ok"),
+        ("request", "python", "complete"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "state", "kind", "words"),
+    [
+        ("raise", "raises", "failed", "transient", "no such feed"),
+        ("permanent", "permanent", "failed", "config", "revoked"),
+        ("text", "text", "failed", "config", "returned str where a list of items is wanted"),
+        ("object", "objects", "failed", "config", "item 1 (object) can't be stored"),
+        ("ignore", "ignores", "failed", "transient", "Ignore"),
+        ("exit", "exits", "failed", "transient", "3"),
+        ("hang", "hangs", "timed_out", "transient", "did not end within its 1.0 s"),
+        ("spin", "spins", "timed_out", "transient", "did not end within its 1.0 s"),
+    ],
+)
+def test_each_failure_has_its_own_outcome_and_costs_no_other(
+    engine: Engine, pool: str, topic: str, name: str, state: str, kind: str, words: str
+) -> None:
+    engine.worker(pool)
+    report = engine.collectors.request(topic, deadline=15).wait()
+    outcome = report.outcomes[name]
+    assert (outcome.state, outcome.error.kind) == (state, kind)
+    assert words in outcome.error.message
+    assert report.outcomes["steady"].state == "ok"
+    assert report.state == "partial"
+    assert report.result["items"] == 1
+
+
+def test_retries_are_counted_and_what_cannot_help_is_not_retried(engine: Engine) -> None:
+    engine.worker()
+    flaky = engine.collectors.request("flaky", deadline=15).wait().outcomes["flaky"]
+    assert (flaky.state, flaky.attempts, flaky.error) == ("ok", 3, None)
+    raises = engine.collectors.request("raise", deadline=15).wait().outcomes["raises"]
+    assert (raises.state, raises.attempts, engine.noted("raises")) == ("failed", 2, 2)
+    permanent = engine.collectors.request("permanent", deadline=15).wait().outcomes["permanent"]
+    assert (permanent.attempts, engine.noted("permanent")) == (1, 1)
+
+
+def test_async_collectors(engine: Engine, pool: str) -> None:
+    engine.worker(pool)
+    request = engine.collectors.request("async", deadline=15)
+    outcomes = request.wait().outcomes
+    assert (outcomes["generates"].state, outcomes["generates"].items) == ("ok", 3)
+    assert (outcomes["async_hangs"].state, outcomes["async_hangs"].error.type) == ("timed_out", "Timeout")
+    assert (outcomes["async_raises"].state, outcomes["async_raises"].error.message) == ("failed", "no such feed")
+    numbers = [item for item in request.items() if "number" in item]
+    assert numbers == [{"number": n, "request_id": request.id, "attempt": 1} for n in range(3)]
+
+
+def test_empty_is_an_answer_and_looks_unlike_failure(engine: Engine) -> None:
+    engine.worker()
+    report = engine.collectors.request("nothing", deadline=15, only=["nothing"]).wait()
+    assert (report.state, report.outcomes["nothing"].state, report.result["items"]) == ("complete", "empty", 0)
+    report = engine.collectors.request("raise", deadline=15, only=["raises"]).wait()
+    assert (report.state, report.result) == ("failed", None)
+    assert "min_ok" in report.error.message
+
+
+def test_large_values_travel_by_reference(engine: Engine) -> None:
+    engine.worker()
+    engine.broker_client.config_resetstat()
+    request = engine.collectors.request("big", deadline=30)
+    report = request.wait()
+    assert report.outcomes["big"].bytes > 2_000_000
+    assert report.result["items"] == 2001
+    assert sum(1 for _ in request.items()) == 2001
+    for key in engine.ledger_client.scan_iter("collectors:*"):
+        if b":payload:" not in key:
+            assert engine.ledger_client.memory_usage(key) < 64_000, key
+
+
+@pytest.mark.parametrize("pool", ["prefork"])
+def test_a_killed_child_costs_only_an_attempt(engine: Engine, pool: str) -> None:
+    engine.worker(pool)
+    report = engine.collectors.request("die", deadline=25).wait()
+    assert (report.outcomes["dies_once"].state, report.outcomes["dies_once"].attempts) == ("ok", 2)
+    assert report.state == "complete"
+
+
+def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
+    engine.worker("prefork", 2)
+    report = engine.collectors.request("poison", deadline=60).wait()
+    assert (report.outcomes["poison"].state, engine.noted("poison")) == ("lost", 3)
+    assert "died 3 times" in report.outcomes["poison"].error.message
+    assert report.outcomes["steady"].state == "ok"
+
+
+@pytest.mark.parametrize("topic", ["cleanup-dies", "process-dies"])
+def test_a_worker_child_killed_in_a_stage(engine: Engine, topic: str) -> None:
+    engine.worker("prefork")
+    report = engine.collectors.request(topic, deadline=10).wait()
+    assert report.state == "complete"
+    stage = "cleanup" if topic == "cleanup-dies" else "process"
+    assert (report.stages[stage].attempts, report.result["items"]) == (2, 1)
+
+
+def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engine) -> None:
+    engine.worker()
+    request = engine.collectors.request("cleanup-raises", deadline=20)
+    report = request.wait()
+    assert (report.state, report.error.message, report.stages["cleanup"].attempts) == ("failed", "can not merge", 3)
+    assert list(request.items()) == [{"from": "steady", "topic": "cleanup-raises"}]
+
+
+def test_a_hung_child_is_replaced(engine: Engine) -> None:
+    engine.worker("prefork", 1)
+    workers = {
+        engine.collectors.request("hang", deadline=20, only=["hangs"]).wait().outcomes["hangs"].worker
+        for _ in range(4)
+    }
+    assert len(workers) == 2
+
+
+def test_the_policy_decides(engine: Engine) -> None:
+    engine.worker("threads", 4)
+    ask = engine.collectors.request
+    first = ask("gated", deadline=20, first=1).wait()
+    assert (first.state, first.outcomes["gated"].state) == ("complete", "skipped")
+    required = ask("raise gated", deadline=20, required=["raises"]).wait()
+    assert (required.state, required.outcomes["raises"].state) == ("failed", "failed")
+    assert required.result is None
+    engine.write("gate")
+    enough = ask("raise", deadline=20, min_ok=1).wait()
+    assert enough.state == "partial"
+
+
+def test_the_deadline_is_kept_and_says_what_was_late(engine: Engine, pool: str) -> None:
+    engine.worker(pool)
+    report = engine.collectors.request("gated", deadline=2).wait()
+    assert report.state == "partial"
+    assert (report.finished_at - report.created_at).total_seconds() < 6
+    late = report.outcomes["gated"]
+    assert (late.state, late.attempts) == ("timed_out", 1)
+    assert late.run_s == pytest.approx(2, abs=1.5)
+
+
+def test_without_any_worker_it_still_answers(engine: Engine) -> None:
+    report = engine.collectors.request("python", deadline=1).wait()
+    assert (report.state, report.outcomes["steady"].attempts) == ("failed", 0)
+    assert "in the queue and never started" in report.outcomes["steady"].error.message
+
+
+def test_a_key_gives_one_request(engine: Engine) -> None:
+    engine.worker()
+    first = engine.collectors.request("python", deadline=15, key="k1")
+    again = engine.collectors.request("python", deadline=15, key="k1")
+    assert first.id == again.id
+    first.wait()
+    assert engine.noted("steady") == 1
+
+
+def test_two_thousand_coroutines(engine: Engine) -> None:
+    """2,000 runs that each wait 1 s, in one worker of 2 processes."""
+    engine.worker("prefork", 2)
+    request = engine.many("one_second", 2000)
+    report = request.wait()
+    took_s = (report.finished_at - report.created_at).total_seconds()
+    assert all(outcome.state == "ok" for outcome in report.outcomes.values())
+    print(f"2,000 coroutines of 1 s: {took_s:.2f} s")
+    assert took_s < 6
