@@ -41,6 +41,7 @@ class Engine:
     def __init__(self, socket: Path, notes: Path) -> None:
         self.collectors: Collectors = engine_app.collectors
         self.notes = notes
+        self.socket = socket
         self.broker_url = f"redis+socket://{socket}?virtual_host=0"
         self.ledger_url = f"unix://{socket}?db=1"
         self.ledger_client = redis.Redis.from_url(self.ledger_url)

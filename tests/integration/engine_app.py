@@ -187,3 +187,10 @@ def total(items: Iterator[Any], report: Any, topic: str, request_id: str) -> dic
 def add(x: int, y: int) -> int:
     """A task that is none of ours."""
     return x + y
+
+
+@collectors.collector(topics="short*")
+def short(topic: str) -> list[int]:
+    time.sleep(0.02)
+    note("short")
+    return [1]

@@ -1,0 +1,76 @@
+"""Cancel, in each state and with every worker off: once it returns, nothing of the request starts any more."""
+
+from __future__ import annotations
+
+import pytest
+
+from celery_collectors.errors import RequestUnknown, WaitTimeout
+from tests.integration.conftest import Engine, until
+
+
+def test_cancel_before_any_worker_is_there(engine: Engine, pool: str) -> None:
+    request = engine.collectors.request("python", deadline=60)
+    assert request.cancel("not needed", by="ann") == "cancelled"
+    engine.worker(pool)
+    other = engine.collectors.request("python", deadline=20).wait()  # queued behind the cancelled one's message
+    assert other.state == "complete"
+    report = request.report()
+    assert (report.state, report.outcomes["steady"].state) == ("cancelled", "cancelled")
+    assert report.error.message == "cancelled by ann: not needed"
+    assert (report.outcomes["steady"].attempts, engine.noted("steady")) == (0, 1)
+
+
+@pytest.mark.parametrize(("topic", "gate"), [("gated", "gate-waits"), ("agated", "agate-waits")])
+def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic: str, gate: str) -> None:
+    engine.worker(pool, 1)
+    request = engine.collectors.request(topic, deadline=60, only=[topic])
+    until(lambda: engine.noted(gate), "the collector runs")
+    request.cancel()
+    assert request.wait(5).outcomes[topic].state == "cancelled"
+    other = engine.collectors.request("python", deadline=30).wait()
+    assert other.outcomes["steady"].state == "ok"
+    assert engine.noted("total") == 1
+
+
+def test_cancel_in_a_stage(engine: Engine) -> None:
+    engine.worker("prefork", 1)
+    request = engine.collectors.request("cleanup-gated", deadline=60)
+    until(lambda: engine.noted("gate-waits"), "the cleanup runs")
+    request.cancel("enough")
+    report = request.wait(5)
+    assert (report.state, report.stages["cleanup"].state, report.result) == ("cancelled", "cancelled", None)
+    assert report.outcomes["steady"].state == "ok"
+    engine.write("gate")
+    assert engine.collectors.request("python", deadline=30).wait().state == "complete"
+    assert (request.report().state, engine.noted("total")) == ("cancelled", 1)
+
+
+def test_cancel_while_a_retry_waits(engine: Engine) -> None:
+    engine.worker()
+    engine.collectors.configure(backoff_s=30.0)
+    request = engine.collectors.request("raise", deadline=60, only=["raises"])
+    until(lambda: request.report().outcomes["raises"].state == "retrying", "the retry waits")
+    request.cancel()
+    assert request.report().outcomes["raises"].state == "cancelled"
+    engine.collectors.configure(backoff_s=None)
+
+
+def test_cancel_comes_too_late(engine: Engine) -> None:
+    engine.worker()
+    request = engine.collectors.request("python", deadline=20)
+    request.wait()
+    assert request.cancel() == "complete"
+    assert request.report().state == "complete"
+
+
+def test_unknown_is_said_and_never_waited_for(engine: Engine) -> None:
+    with pytest.raises(RequestUnknown, match="holds no request"):
+        engine.collectors.get("7a1c1e6e-51c5-4b53-8b5e-000000000000")
+
+
+def test_wait_gives_up_and_the_request_goes_on(engine: Engine) -> None:
+    request = engine.collectors.request("python", deadline=60)
+    with pytest.raises(WaitTimeout, match="still collecting"):
+        request.wait(0.2)
+    engine.worker()
+    assert request.wait().state == "complete"

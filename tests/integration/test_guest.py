@@ -1,0 +1,96 @@
+"""A guest in the app: other tasks, their settings and their queues stay as they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from kombu import Queue
+
+from tests.integration.conftest import ROOT, Engine, until
+
+PROGRAM = """
+import json, sys
+from celery import Celery
+from kombu import Queue
+app = Celery("shop", broker="redis://localhost:1/0", backend="redis://localhost:1/1")
+app.conf.update(task_default_queue="shop", task_acks_late=False, task_soft_time_limit=7, task_time_limit=9,
+                task_queues=[Queue("shop"), Queue("mail", queue_arguments={"x-max-priority": 3})])
+@app.task(acks_late=True, time_limit=5, rate_limit="10/s")
+def bill(n): return n
+@app.task
+def mail(n): return n
+if "with" in sys.argv:
+    from celery_collectors import Collectors
+    collectors = Collectors(app)
+    @collectors.collector
+    def source(topic): return [topic]
+    @collectors.process
+    def total(items): return 1
+    app.finalize()
+facts = {task.name: {name: repr(getattr(task, name)) for name in (
+    "acks_late", "acks_on_failure_or_timeout", "reject_on_worker_lost", "ignore_result", "track_started",
+    "time_limit", "soft_time_limit", "rate_limit", "serializer", "Request", "priority", "max_retries")}
+    for task in (bill, mail)}
+facts["conf"] = {key: repr(value) for key, value in sorted(app.conf.table(with_defaults=True, censored=True).items())}
+facts["queues"] = {name: repr((q.routing_key, q.exchange.name, q.queue_arguments))
+                   for name, q in app.amqp.queues.items() if not name.startswith("collectors")}
+facts["route"] = repr(app.amqp.router.route({}, "shop.mail"))
+json.dump(facts, sys.stdout)
+"""
+
+
+def facts(*argv: str) -> Any:
+    found = subprocess.run([sys.executable, "-c", PROGRAM, *argv], capture_output=True, check=True, cwd=ROOT)
+    return json.loads(found.stdout)
+
+
+def test_nothing_of_the_app_changes_by_our_being_there() -> None:
+    without, with_us = facts(), facts("with")
+    assert without == with_us
+
+
+def test_an_apps_own_task_runs_beside_ours_and_keeps_its_result(engine: Engine) -> None:
+    backend = f"redis+socket://{engine.socket}?virtual_host=2"
+    engine.worker("prefork", 2, CELERY_RESULT_BACKEND=backend)
+    report = engine.collectors.request("python", deadline=20)
+    program = "from tests.integration.engine_app import add; print(add.delay(2, 3).get(timeout=20))"
+    run = [sys.executable, "-c", program]
+    found = subprocess.run(run, env=engine.env(CELERY_RESULT_BACKEND=backend), cwd=ROOT, capture_output=True, check=True)
+    assert found.stdout.strip() == b"5"
+    assert report.wait().state == "complete"
+
+
+def test_a_worker_with_queues_of_its_choice_leaves_ours_alone(engine: Engine) -> None:
+    engine.worker("threads", 1, "-Q", "celery")
+    workers = until(engine.collectors.workers, "the worker reports itself")
+    assert [worker.queues for worker in workers] == [["celery"]]
+    report = engine.collectors.request("python", deadline=1).wait()
+    assert report.outcomes["steady"].attempts == 0
+
+
+def test_a_worker_that_names_our_queue_consumes_it(engine: Engine) -> None:
+    engine.worker("threads", 1, "-Q", "collectors.v1")
+    assert engine.collectors.request("python", deadline=20).wait().state == "complete"
+
+
+def test_ours_plainly_called_and_plainly_sent(engine: Engine) -> None:
+    """A plain call runs the function; a plain ``delay`` is an ordinary task, through the default queue."""
+    from tests.integration import engine_app
+
+    engine.write("agate")
+    assert engine_app.nothing("x") is None
+    assert engine_app.text("x") == "not a list"
+    engine.worker("threads", 1)
+    engine_app.steady.delay("python")
+    until(lambda: engine.noted("steady") == 1, "the task ran")
+
+
+def test_the_queue_is_ours_alone() -> None:
+    from celery_collectors.dispatch import our_queue
+
+    queue: Queue = our_queue("collectors.v1")
+    assert (queue.durable, queue.queue_arguments, queue.exchange.name) == (True, {"x-max-priority": 9}, "collectors.v1")
+

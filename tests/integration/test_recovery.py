@@ -1,0 +1,91 @@
+"""Workers that die whole, messages that wait long: what was started, what was only reserved, what is in the queue."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.integration.conftest import Engine, until
+
+
+@pytest.mark.heavy
+def test_a_killed_worker_costs_what_it_had_started_thirty_seconds_at_most(engine: Engine, pool: str) -> None:
+    first = engine.worker(pool, 1)
+    request = engine.collectors.request("gated", deadline=100, only=["gated"])
+    until(lambda: engine.noted("gate-waits"), "the collector runs")
+    engine.kill(first)
+    engine.write("gate")
+    killed_at = time.monotonic()
+    engine.worker(pool, 1)
+    report = request.wait()
+    took_s = time.monotonic() - killed_at
+    print(f"{pool}: a started run was recovered in {took_s:.1f} s")
+    assert (report.outcomes["gated"].state, report.outcomes["gated"].attempts) == ("ok", 2)
+    assert took_s < 30
+
+
+@pytest.mark.heavy
+def test_a_killed_worker_costs_what_it_had_only_reserved_ninety_seconds_at_most(engine: Engine) -> None:
+    """On a Redis-protocol broker those messages stay hidden for an hour; the ledger sees that nobody came."""
+    first = engine.worker("prefork", 1, "--prefetch-multiplier", "4")
+    blocked = engine.collectors.request("gated", deadline=150, only=["gated"])
+    until(lambda: engine.noted("gate-waits"), "the only process is busy")
+    reserved = [engine.collectors.request("python", deadline=150) for _ in range(3)]
+    until(lambda: engine.broker_client.hlen("unacked") == 4, "the worker has reserved the others")
+    engine.kill(first)
+    engine.write("gate")
+    killed_at = time.monotonic()
+    engine.worker("prefork", 1)
+    for request in reserved:
+        assert request.wait().state == "complete"
+    took_s = time.monotonic() - killed_at
+    print(f"runs only reserved were recovered in {took_s:.1f} s")
+    assert took_s < 90
+    assert blocked.wait().state == "complete"
+    assert engine.noted("total") == 4
+
+
+@pytest.mark.parametrize("topic", ["cleanup-gated"])
+@pytest.mark.heavy
+def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, topic: str) -> None:
+    first = engine.worker(pool, 1)
+    request = engine.collectors.request(topic, deadline=20)
+    until(lambda: engine.noted("gate-waits"), "the cleanup runs")
+    engine.kill(first)
+    engine.write("gate")
+    engine.worker(pool, 1)
+    report = request.wait()
+    assert (report.state, report.result["items"], report.stages["cleanup"].attempts) == ("complete", 1, 2)
+
+
+def test_requests_wait_in_the_ledger_while_the_broker_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepted is not lost."""
+    with monkeypatch.context() as away:
+        away.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
+        engine.collectors.configure()
+        request = engine.collectors.request("python", deadline=60)
+        assert request.report().state == "collecting"
+    engine.worker()
+    assert request.wait().state == "complete"
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(240)
+def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
+    """Backlog is not loss: hardly a message is sent twice, and the queue keeps moving."""
+    engine.worker("threads", 1, "--prefetch-multiplier", "4")
+    request = engine.many("short", 10_000, deadline_s=220)
+    until(lambda: request.report().outcomes["short[0]"].state == "ok", "the queue moves")
+    seen, ends_at = 0, time.monotonic() + 100
+    while time.monotonic() < ends_at:
+        before = seen
+        until(lambda before=before: (engine.noted("short") > before), "the queue keeps moving", 20)
+        seen = engine.noted("short")
+    request.cancel()
+    done = engine.noted("short")
+    waiting = engine.broker_client.llen("collectors.v1\x06\x163")
+    sent = waiting + done + engine.broker_client.hlen("unacked")
+    print(f"{done} of 10,000 done after 100 s, {waiting} in the queue, {sent - 10_000} sent twice")
+    assert 500 < done < 9_000
+    assert sent - 10_000 < 100
