@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import msgspec
 from celery import Celery, current_task
@@ -25,8 +25,8 @@ from celery_collectors.errors import (
 )
 from celery_collectors.events import Hook
 from celery_collectors.handle import Request
-from celery_collectors.ledger import Ledger, Order
-from celery_collectors.ledger.reading import Page, Reader, WorkerBeat
+from celery_collectors.ledger import Ledger, Order, WorkerBeat
+from celery_collectors.ledger.reading import Page, Reader
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
 from celery_collectors.plan import Plan, first_orders, make_plan
@@ -68,9 +68,7 @@ class Collectors:
     1
     """
 
-    def __init__(
-        self, app: Celery, *, ledger: str | None = None, hooks: Sequence[Hook] = (), **settings: Any
-    ) -> None:
+    def __init__(self, app: Celery, *, ledger: str | None = None, hooks: Sequence[Hook] = (), **settings: Any) -> None:
         if getattr(app, ATTRIBUTE, None) is not None:
             raise DeclarationError(f"the app {app.main!r} has a Collectors already; use Collectors.of(app)")
         self.app = app
@@ -141,21 +139,9 @@ class Collectors:
 
     # Declaring ------------------------------------------------------------------------------------
 
-    @overload
-    def collector(self, function: F, /) -> Any: ...
-    @overload
     def collector(
         self,
-        *,
-        name: str | None = None,
-        topics: str | Sequence[str] = "*",
-        timeout: float | None = None,
-        retries: int | None = None,
-        **task_options: Any,
-    ) -> Callable[[F], Any]: ...
-    def collector(
-        self,
-        function: F | None = None,
+        function: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
@@ -188,7 +174,7 @@ class Collectors:
         1
         """
 
-        def declare(function: F) -> Any:
+        def declare(function: Callable[..., Any]) -> Any:
             run_name = name or function.__name__
             task = self._task(function, run_name, task_options)
             self.registry.add_collector(
@@ -254,9 +240,9 @@ class Collectors:
         return task
 
     def _task(self, function: Callable[..., Any], ref: str, options: dict[str, Any]) -> Any:
-        return self.app.task(
-            base=CollectorsTask, collectors_runtime=self._runtime, collectors_ref=ref, **options
-        )(function)
+        return self.app.task(base=CollectorsTask, collectors_runtime=self._runtime, collectors_ref=ref, **options)(
+            function
+        )
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -380,7 +366,7 @@ class Collectors:
             limit: How many at most.
             cursor: From the page before.
         """
-        return self._client.reader.list(limit, cursor)
+        return self._client.reader.page(limit, cursor)
 
     def workers(self) -> Sequence[WorkerBeat]:
         """Return the workers that reported themselves in the last half minute."""
@@ -406,9 +392,7 @@ class _Client:
     """One client process's connections."""
 
     def __init__(self, collectors: Collectors) -> None:
-        self.ledger = Ledger.from_url(
-            collectors.ledger_url, collectors.settings, patience_s=CLIENT_PATIENCE_S
-        )
+        self.ledger = Ledger.from_url(collectors.ledger_url, collectors.settings, patience_s=CLIENT_PATIENCE_S)
         self.reader = Reader(self.ledger, payload_store(self.ledger, collectors.settings))
         self._dispatcher = Dispatcher(collectors.app, self.ledger)
 

@@ -30,9 +30,7 @@ _AMQP_PRIORITY = {"high": 9, "normal": 5, "low": 1}
 
 def our_queue(name: str) -> Queue:
     """The queue for our messages: durable, and made for priorities."""
-    return Queue(
-        name, Exchange(name, type="direct"), routing_key=name, queue_arguments={"x-max-priority": 9}
-    )
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments={"x-max-priority": 9})
 
 
 def task_id(order: Order) -> str:
@@ -90,17 +88,15 @@ class Dispatcher:
         return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
     def _send_one(self, producer: Any, order: Order) -> None:
-        kwargs: dict[str, Any] = {"request_id": order.request_id}
         message = self._app.amqp.as_task_v2(
             task_id(order),
             order.task,
             (order.topic,) if order.ref.isdigit() else (),
-            kwargs,
+            {"request_id": order.request_id},
             root_id=order.request_id,
             ignore_result=True,
         )
-        named = {"request_id": order.request_id, "ref": order.ref}
-        named |= {"generation": order.generation, "delivery": order.delivery}
+        named = {name: getattr(order, name) for name in ("request_id", "ref", "generation", "delivery")}
         table = _AMQP_PRIORITY if "amqp" in producer.connection.transport.driver_type else _REDIS_PRIORITY
         producer.publish(
             message.body,

@@ -24,9 +24,7 @@ class Request:
         id: The request's UUID.
     """
 
-    def __init__(
-        self, request_id: str, ledger: Ledger, reader: Reader, publish: Callable[[list[Order]], None]
-    ) -> None:
+    def __init__(self, request_id: str, ledger: Ledger, reader: Reader, publish: Callable[[list[Order]], None]) -> None:
         self.id = request_id
         self._ledger = ledger
         self._reader = reader
@@ -64,7 +62,7 @@ class Request:
     @property
     def state(self) -> RequestState:
         """The request's state as of now; ``unknown`` when the ledger does not hold it."""
-        return self._reader.state(self.id)
+        return self._ledger.state(self.id)
 
     def events(self, after: str = "0", timeout: float | None = None) -> Iterator[Event]:
         """Yield what happened and what happens, until the request is final.

@@ -221,9 +221,7 @@ class _LocalRequest:
         ended.get()
         return task
 
-    def _report(
-        self, outcomes: dict[str, Outcome], state: RequestState, error: ErrorInfo | None = None
-    ) -> Report:
+    def _report(self, outcomes: dict[str, Outcome], state: RequestState, error: ErrorInfo | None = None) -> Report:
         return Report(
             request_id=self.id,
             topic=self._plan.topic,

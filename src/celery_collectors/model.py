@@ -58,9 +58,7 @@ RUN_ENDED = frozenset(
 )
 RUN_ANSWERED = frozenset({RunState.OK, RunState.EMPTY})
 RUN_MISSING = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.LOST, RunState.CANCELLED})
-REQUEST_ENDED = frozenset(
-    {RequestState.COMPLETE, RequestState.PARTIAL, RequestState.FAILED, RequestState.CANCELLED}
-)
+REQUEST_ENDED = frozenset({RequestState.COMPLETE, RequestState.PARTIAL, RequestState.FAILED, RequestState.CANCELLED})
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     # A queued run can be answered: an attempt whose lease had lapsed may still come home.
@@ -71,8 +69,7 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
 }
 
 REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
-    RequestState.COLLECTING: REQUEST_ENDED
-    | {RequestState.GATHERING, RequestState.CLEANING, RequestState.PROCESSING},
+    RequestState.COLLECTING: REQUEST_ENDED | {RequestState.GATHERING, RequestState.CLEANING, RequestState.PROCESSING},
     RequestState.GATHERING: REQUEST_ENDED | {RequestState.CLEANING, RequestState.PROCESSING},
     RequestState.CLEANING: REQUEST_ENDED | {RequestState.PROCESSING},
     RequestState.PROCESSING: REQUEST_ENDED,

@@ -22,9 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
 
 
-def make_plan(
-    registry: Registry, topic: str, *, policy: Policy, settings: Settings, only: Sequence[str] = ()
-) -> Plan:
+def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Settings, only: Sequence[str] = ()) -> Plan:
     """Decide which collectors answer a topic, under which names, followed by which stages.
 
     Args:

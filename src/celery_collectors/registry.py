@@ -72,9 +72,7 @@ class Registry:
             DeclarationError: when its name is taken, or a parameter of it can't be filled.
         """
         if collector.name in self.collectors:
-            raise DeclarationError(
-                f"there are two collectors named {collector.name!r}; give one of them another name="
-            )
+            raise DeclarationError(f"there are two collectors named {collector.name!r}; give one of them another name=")
         check_signature(collector.function, "collector", ("topic", "request_id"))
         if collector.timeout_s is not None and not collector.timeout_s > 0:
             raise DeclarationError(f"collector {collector.name!r}: timeout must be more than 0 seconds")

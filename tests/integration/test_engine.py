@@ -135,8 +135,7 @@ def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engin
 def test_a_hung_child_is_replaced(engine: Engine) -> None:
     engine.worker("prefork", 1)
     workers = {
-        engine.collectors.request("hang", deadline=20, only=["hangs"]).wait().outcomes["hangs"].worker
-        for _ in range(4)
+        engine.collectors.request("hang", deadline=20, only=["hangs"]).wait().outcomes["hangs"].worker for _ in range(4)
     }
     assert len(workers) == 2
 

@@ -58,7 +58,9 @@ def test_an_apps_own_task_runs_beside_ours_and_keeps_its_result(engine: Engine) 
     report = engine.collectors.request("python", deadline=20)
     program = "from tests.integration.engine_app import add; print(add.delay(2, 3).get(timeout=20))"
     run = [sys.executable, "-c", program]
-    found = subprocess.run(run, env=engine.env(CELERY_RESULT_BACKEND=backend), cwd=ROOT, capture_output=True, check=True)
+    found = subprocess.run(
+        run, env=engine.env(CELERY_RESULT_BACKEND=backend), cwd=ROOT, capture_output=True, check=True
+    )
     assert found.stdout.strip() == b"5"
     assert report.wait().state == "complete"
 
@@ -93,4 +95,3 @@ def test_the_queue_is_ours_alone() -> None:
 
     queue: Queue = our_queue("collectors.v1")
     assert (queue.durable, queue.queue_arguments, queue.exchange.name) == (True, {"x-max-priority": 9}, "collectors.v1")
-

@@ -80,7 +80,7 @@ def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
     seen, ends_at = 0, time.monotonic() + 100
     while time.monotonic() < ends_at:
         before = seen
-        until(lambda before=before: (engine.noted("short") > before), "the queue keeps moving", 20)
+        until(lambda before=before: engine.noted("short") > before, "the queue keeps moving", 20)
         seen = engine.noted("short")
     request.cancel()
     done = engine.noted("short")

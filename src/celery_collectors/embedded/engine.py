@@ -213,8 +213,8 @@ def _refuse_a_full_disk(home: Home) -> None:
     free_bytes = shutil.disk_usage(home.folder).free
     if free_bytes < ROOM_NEEDED_BYTES:
         raise EngineError(
-            f"the disk of {home.folder} is full ({free_bytes} bytes are free, {ROOM_NEEDED_BYTES} are needed): make "
-            f"room, or set COLLECTORS_HOME to a folder on another disk"
+            f"the disk of {home.folder} is full ({free_bytes} bytes are free, {ROOM_NEEDED_BYTES} are "
+            f"needed): make room, or set COLLECTORS_HOME to a folder on another disk"
         )
 
 

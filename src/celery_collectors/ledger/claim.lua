@@ -47,7 +47,7 @@ local function over(head) -- the request's own timer
     end
   elseif head.state == 'collecting' and NOW >= head.deadline_at then
     begin_closing(head, 'timed_out', nil, reply)
-    reply.more = head.closing ~= nil
+    reply.more = reply.more or head.closing ~= nil
   elseif not REQUEST_ENDED[head.state] and head.state ~= 'collecting' and NOW >= head.finish_at then
     local ref = cjson.decode(head.stages)[head.stage].ref
     local rec = get_rec(head.id, ref)

@@ -21,7 +21,7 @@ from redis.retry import Retry
 from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
 from celery_collectors.ledger.records import Grant, Held, Order, Reply, RunPlan, StagePlan, WorkerBeat
 from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
-from celery_collectors.model import ErrorInfo, Policy
+from celery_collectors.model import REQUEST_ENDED, ErrorInfo, Policy, RequestState
 from celery_collectors.settings import Settings, redis_url
 
 T = TypeVar("T")
@@ -335,15 +335,26 @@ class Ledger:
         """Report that this worker stops in good order."""
         self._call("leave", self.fleet, {"worker": worker})
 
+    # Reading --------------------------------------------------------------------------------------
+
+    def state(self, request_id: str) -> RequestState:
+        """A request's state; ``unknown`` when the ledger does not hold it."""
+        with self.answering() as client:
+            found: Any = client.hget(self.key("request", request_id), "state")
+        return RequestState(found.decode()) if found else RequestState.UNKNOWN
+
+    def is_final(self, request_id: str) -> bool:
+        """Whether nothing more will happen to a request; one that the ledger does not hold counts as final."""
+        state = self.state(request_id)
+        return state is RequestState.UNKNOWN or state in REQUEST_ENDED
+
     # Calls ----------------------------------------------------------------------------------------
 
     @property
     def _ttl_ms(self) -> int:
         return int(self._settings.result_ttl_s * 1000)
 
-    def _reply(
-        self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], value: bytes = b""
-    ) -> T:
+    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], value: bytes = b"") -> T:
         return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments, value), type=type_)
 
     def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:

@@ -162,6 +162,7 @@ local function enter_stage(head, index, who, reply)
   end
   set_head(head, { state = state, stage = index + 1 })
   redis.call('ZADD', DUE, head.finish_at, head.id)
+  if NOW >= head.finish_at then reply.more = true end -- nobody was there in time: the same sweeper ends it
   emit(head, 'request', head.topic, state)
   local rec = {
     name = stage.name, task = stage.task, queue = stage.queue, retries = stage.retries,

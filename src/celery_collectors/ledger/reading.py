@@ -58,12 +58,6 @@ class Reader:
         self._ledger = ledger
         self._store = store
 
-    def state(self, request_id: str) -> RequestState:
-        """A request's state; ``unknown`` when the ledger does not hold it."""
-        with self._ledger.answering() as client:
-            found: Any = client.hget(self._ledger.key("request", request_id), "state")
-        return RequestState(found.decode()) if found else RequestState.UNKNOWN
-
     def report(self, request_id: str) -> Report:
         """A request's report as of now, from one consistent read.
 
@@ -100,10 +94,6 @@ class Reader:
 
     def _result(self, raw: bytes) -> Any:
         return decode_result(b"".join(self._store.chunks(Value.from_bytes(raw))))
-
-    def is_final(self, request_id: str) -> bool:
-        """Whether nothing more will happen to a request; an unknown one counts as final."""
-        return self.state(request_id).value in ("complete", "partial", "failed", "cancelled", "unknown")
 
     # Values ---------------------------------------------------------------------------------------
 
@@ -149,7 +139,7 @@ class Reader:
 
     # Lists and events -----------------------------------------------------------------------------
 
-    def list(self, limit: int = 20, cursor: str | None = None) -> Page:
+    def page(self, limit: int = 20, cursor: str | None = None) -> Page:
         """Requests, newest first, merged over all shards.
 
         Args:
@@ -204,9 +194,7 @@ class Reader:
 def _older(client: Redis, index: str, cursor: str | None) -> Iterator[tuple[float, str]]:
     newest, _, last = cursor.partition(":") if cursor else ("+inf", "", "")
     for start in count(0, READ_AT_ONCE):
-        rows: Any = client.zrevrangebyscore(
-            index, newest, "-inf", start=start, num=READ_AT_ONCE, withscores=True
-        )
+        rows: Any = client.zrevrangebyscore(index, newest, "-inf", start=start, num=READ_AT_ONCE, withscores=True)
         for raw, score in rows:
             row = (score, raw.decode())
             if cursor is None or row < (float(newest), last):

@@ -81,9 +81,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> Held:
         """The lease that this grant gives."""
-        return Held(
-            request_id=self.request_id, ref=self.ref, generation=self.generation, attempt=self.attempt
-        )
+        return Held(request_id=self.request_id, ref=self.ref, generation=self.generation, attempt=self.attempt)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,5 +123,3 @@ class RecordView(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     worker: str | None = None
     error: ErrorInfo | None = None
-
-

@@ -1,7 +1,8 @@
 """The Redis/Valkey payload store: chunks in a hash, under a key of their own attempt.
 
-Chunks are written before the ledger points to them and never changed after; writing one again changes nothing. Every key expires on
-its own, so that what no one points to (a losing attempt, a killed worker) goes away by itself.
+Chunks are written before the ledger points to them and never changed after; writing one again changes
+nothing. Every key expires on its own, so that what no one points to (a losing attempt, a killed worker)
+goes away by itself.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def install(runtime: Runtime) -> None:
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
-        def __init__(self, worker: Any, **_: Any) -> None:
+        def __init__(self, _worker: Any, **_: Any) -> None:
             runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
             declare_queue(runtime)
 
@@ -116,4 +116,3 @@ def leave(runtime: Runtime) -> None:
         process.ledger.leave(runtime.worker_name)
     except CollectorsError as error:
         log.warning("could not take leave: %s", error)
-

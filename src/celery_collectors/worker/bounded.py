@@ -95,7 +95,8 @@ class Bounded:
     def _hand(self, what: Chunk | BaseException | None) -> None:
         while not self._left:
             try:
-                return self._handed.put(what, timeout=POLL_S)
+                self._handed.put(what, timeout=POLL_S)
+                return
             except queue.Full:
                 continue
 
@@ -104,6 +105,4 @@ class Bounded:
         self._thread.join(0.01)  # what has just ended should not count as left behind
         if self._kill and self._thread.is_alive() and self._thread.ident is not None:
             # Ends code that spins in Python; code that waits in C sees it when it comes back.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
-            )
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))

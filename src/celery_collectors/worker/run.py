@@ -20,9 +20,7 @@ from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch
 from celery_collectors.worker.process import Process
 
 
-def execute_run(
-    process: Process, collector: Collector, order: Mapping[str, Any], within: Callable[[], None]
-) -> Ended:
+def execute_run(process: Process, collector: Collector, order: Mapping[str, Any], within: Callable[[], None]) -> Ended:
     """Fetch a run from the ledger and execute it.
 
     Args:
@@ -105,9 +103,7 @@ def _finish(writer: PayloadWriter, rest: Chunk | None) -> Value:
     return writer.close()
 
 
-def _settle(
-    process: Process, grant: Grant, outcome: Callable[[], Value] | BaseException, run_s: float
-) -> Attempt:
+def _settle(process: Process, grant: Grant, outcome: Callable[[], Value] | BaseException, run_s: float) -> Attempt:
     if isinstance(outcome, BaseException):
         attempt = failed(outcome, run_s)
     else:

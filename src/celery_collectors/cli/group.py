@@ -1,0 +1,89 @@
+"""The command ``collectors`` and its own options."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from celery_collectors.cli.collect import collect
+from celery_collectors.cli.complaints import Group
+from celery_collectors.cli.doctor import doctor
+from celery_collectors.cli.listing import list_collectors
+from celery_collectors.cli.requests import requests
+from celery_collectors.cli.wanted import wanted_from
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(
+            f"celery-collectors {_version('celery-collectors')} "
+            f"(Celery {_version('celery')}, Python {platform.python_version()})"
+        )
+        ctx.exit()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-A", "--app", metavar="APP", help="Where the Celery app is: package.module[:attribute].")
+@click.option("--broker", metavar="URL", help="Use this broker instead of the embedded engine.")
+@click.option("--ledger", metavar="URL", help="The Redis or Valkey with the ledger, for --broker.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def collectors(
+    ctx: click.Context, *, app: str | None, broker: str | None, ledger: str | None, debug: bool
+) -> None:
+    """Ask many flaky sources about a topic: one clean result, on time, and an honest report of who failed.
+
+    \b
+    collectors --app examples.airports collect airport:JFK
+
+    The app comes from --app, from COLLECTORS_APP, or from app under
+    [tool.collectors] in pyproject.toml; the current folder is importable.
+    With no broker given, by --broker or CELERY_BROKER_URL, an embedded engine
+    is started and nothing else need be running.
+
+    \b
+    Exit status: 0 complete, 1 failed, 2 usage, 3 partial, 4 nothing before the
+    deadline, 5 broker or ledger unreachable, 6 not found, 7 cancelled,
+    130 interrupted.
+    """
+    del debug  # read from the context by whoever prints an error
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit()
+    ctx.obj = wanted_from(ctx, app=app, broker=broker, ledger=ledger)
+
+
+@click.group(cls=Group, name="collectors", hidden=True)
+def the_collectors() -> None:
+    """Look at the collectors that the app declares.
+
+    \b
+    collectors --app examples.airports collectors list
+    """
+
+
+the_collectors.add_command(list_collectors)
+for command in (collect, requests, list_collectors, the_collectors, doctor):
+    collectors.add_command(command)
+
+
+def main() -> None:
+    """Run ``collectors``; ends the process."""
+    collectors(prog_name="collectors")

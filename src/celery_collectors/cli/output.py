@@ -1,0 +1,112 @@
+"""Data for whoever asked: JSON on stdout, or in a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.look import is_lively
+from celery_collectors.cli.text import as_json
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; coloured on a terminal only."""
+    print_text([as_json(value)])
+
+
+def print_text(chunks: Iterable[str]) -> None:
+    """Print JSON that comes in pieces, as UTF-8 wherever stdout goes."""
+    if is_lively(sys.stdout):
+        return _print_coloured("".join(chunks))
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk.encode())
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    return None
+
+
+def _print_coloured(text: str) -> None:
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    from celery_collectors.cli.look import console
+
+    console(sys.stdout).print(JSONHighlighter()(Text(text)), soft_wrap=True)
+
+
+def json_array(items: Iterable[Any]) -> Iterator[str]:
+    """An array as JSON, one item in memory at a time.
+
+    >>> "".join(json_array([1, {"a": 2}])) == json.dumps([1, {"a": 2}], indent=2)
+    True
+    """
+    opening = "["
+    for item in items:
+        yield opening + "\n  " + as_json(item).replace("\n", "\n  ")
+        opening = ","
+    yield "[]" if opening == "[" else "\n]"
+
+
+class OutputFile:
+    """The file of ``-o``. Made whole beside its place, then renamed; what isn't a plain file is written into.
+
+    Args:
+        path: As the user gave it.
+
+    Raises:
+        Complaint: when it can't be written; better now than after a minute of collecting.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = path.resolve()
+        self._beside = self._place.with_name(f".{self._place.name}.{os.getpid()}.part")
+        self._try_out()
+
+    def _try_out(self) -> None:
+        try:
+            if self._place.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
+            if self._in_place:
+                self._place.open("ab").close()
+            else:
+                self._beside.open("xb").close()
+                self._beside.unlink()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @property
+    def _in_place(self) -> bool:
+        return self._place.exists() and not self._place.is_file()
+
+    def write(self, chunks: Iterable[str]) -> None:
+        """Replace the file's content."""
+        try:
+            if self._in_place:
+                _write(self._place, "ab", chunks)
+                return
+            try:
+                _write(self._beside, "xb", chunks)
+                self._beside.replace(self._place)
+            finally:
+                self._beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> Complaint:
+        return Complaint(
+            f"the file {str(self._path)!r} can't be written: {error.strerror or error}",
+            hint="give -o another file",
+        )
+
+
+def _write(path: Path, mode: str, chunks: Iterable[str]) -> None:
+    with path.open(mode) as file:
+        for chunk in chunks:
+            file.write(chunk.encode())
+        file.write(b"\n")

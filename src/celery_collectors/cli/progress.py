@@ -1,0 +1,102 @@
+"""What is known of a request in flight, gathered from its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery_collectors.events import Event
+    from celery_collectors.model import Report
+
+ENDED = frozenset({"ok", "empty", "failed", "timed_out", "lost", "cancelled", "skipped"})
+
+
+@dataclass
+class Line:
+    """Where one run or stage is."""
+
+    name: str
+    state: str = "queued"
+    attempt: int = 0
+    items: int = 0
+    error: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    due_ms: float | None = None
+
+    def hear(self, event: Event) -> None:
+        """Take over what an event says."""
+        self.state, self.attempt, self.items = event.state, event.attempt, event.items
+        self.error = f"{event.error.type}: {event.error.message}" if event.error else None
+        self.due_ms = None if event.delay_s is None else event.at_ms + event.delay_s * 1000
+        if event.state == "running":
+            self.started_ms = event.at_ms
+        self.ended_ms = event.at_ms if event.state in ENDED else None
+
+    def elapsed_s(self, now_ms: float) -> float | None:
+        """Seconds of the attempt that runs, or ran last."""
+        if self.started_ms is None:
+            return None
+        return max(0.0, ((self.ended_ms or now_ms) - self.started_ms) / 1000)
+
+
+@dataclass
+class Progress:
+    """Where a request is; ``runs`` in the order asked."""
+
+    request_id: str
+    topic: str
+    state: str
+    created_ms: float
+    deadline_ms: float
+    runs: dict[str, Line] = field(default_factory=dict)
+    stages: dict[str, Line] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, report: Report) -> Progress:
+        """The beginning, before any event is heard."""
+        created, deadline = report.created_at, report.deadline_at
+        return cls(
+            request_id=report.request_id,
+            topic=report.topic,
+            state="collecting",
+            created_ms=created.timestamp() * 1000 if created else now_ms(),
+            deadline_ms=deadline.timestamp() * 1000 if deadline else now_ms(),
+            runs={name: Line(name) for name in report.outcomes},
+        )
+
+    def hear(self, event: Event) -> None:
+        """Take over what an event says."""
+        if event.subject == "request":
+            self.state = event.state
+            return
+        lines = self.runs if event.subject == "run" else self.stages
+        lines.setdefault(event.name, Line(event.name)).hear(event)
+
+    def elapsed_s(self) -> float:
+        """Seconds since the request was opened."""
+        return max(0.0, (now_ms() - self.created_ms) / 1000)
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in which state."""
+        return counted(line.state for line in self.runs.values())
+
+
+def counted(states: Iterable[str]) -> dict[str, int]:
+    """How often each state occurs.
+
+    >>> counted(["ok", "failed", "ok"])
+    {'ok': 2, 'failed': 1}
+    """
+    found: dict[str, int] = {}
+    for state in states:
+        found[state] = found.get(state, 0) + 1
+    return found
+
+
+def now_ms() -> float:
+    """This machine's clock, as the ledger counts."""
+    return time.time() * 1000

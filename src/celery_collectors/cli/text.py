@@ -1,0 +1,48 @@
+"""Text that is safe to show: what came from a source or a topic must not act on the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# What JSON lets through unescaped although a terminal, or an eye, would take it for something else: C1 controls,
+# invisible and direction-changing characters; and halves of surrogate pairs, which UTF-8 can't hold.
+_UNSAFE_IN_JSON = re.compile(
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""One line in which nothing is left that isn't printed as itself.
+
+    >>> printable("two\nlines, \x1b[31mred")
+    'two lines, \\x1b[31mred'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split())
+    )
+
+
+def as_json(value: Any) -> str:
+    r"""Indented JSON in which suspicious characters are escaped; it reads back as the same value.
+
+    >>> as_json("\x9b31m")
+    '"\\u009b31m"'
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def seconds_text(duration_s: float | None) -> str:
+    """A duration for a table.
+
+    >>> seconds_text(0.512), seconds_text(75.2), seconds_text(None)
+    ('0.51 s', '1m15s', '–')
+    """
+    if duration_s is None:
+        return "–"
+    if duration_s < 60:
+        return f"{duration_s:.2f} s" if duration_s < 10 else f"{duration_s:.1f} s"
+    minutes, rest_s = divmod(int(duration_s), 60)
+    return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m{rest_s:02}s"

@@ -1,0 +1,157 @@
+"""What must hold of every request at any time, and between any two moments."""
+
+from __future__ import annotations
+
+from celery_collectors.model import (
+    REQUEST_ENDED,
+    REQUEST_TRANSITIONS,
+    RUN_ANSWERED,
+    RUN_ENDED,
+    RUN_MISSING,
+    RUN_TRANSITIONS,
+    STAGES,
+    RequestState,
+    RunState,
+)
+from tests.ledger.snapshot import Request
+
+STAGE_REFS = {str(state): ref for ref, state in STAGES.items()}
+GRACE_MS = 2000
+HAND_OUT_MS = 15_000
+
+
+def always(request: Request, now_ms: int) -> None:
+    """Everything that must hold of a request as it is now."""
+    counters_recount(request)
+    state_follows_policy(request)
+    stages_only_after_all_runs(request)
+    reasons_are_true(request, now_ms)
+    nothing_is_stuck(request, now_ms)
+    caps_hold(request)
+    values_belong_to_answers(request)
+    if request.ended and "closing" not in request.head:
+        left = set(request.due) | set(request.waiting)
+        assert left <= {""}, f"{left} of an ended request are still due or waiting"
+        assert request.open_runs == {}
+    assert all(ttl != -1 for ttl in request.ttls) if request.ended else request.ttls[:2] == [-1, -1]
+
+
+def counters_recount(request: Request) -> None:
+    runs, head = request.runs.values(), request.head
+    required = [run for run in runs if run.get("required")]
+    assert head["open"] == len(request.open_runs)
+    assert head["answered"] == sum(run["state"] in RUN_ANSWERED for run in runs)
+    assert head["missing"] == sum(run["state"] in RUN_MISSING for run in runs)
+    assert head["required_open"] == sum(run["state"] not in RUN_ANSWERED for run in required)
+    assert head["required_missing"] == sum(run["state"] in RUN_ENDED - RUN_ANSWERED for run in required)
+
+
+def state_follows_policy(request: Request) -> None:
+    policy, head = request.plan.policy, request.head
+    answered, missing = int(head["answered"]), int(head["missing"])
+    met = policy.is_met(answered=answered, required_open=int(head["required_open"]))
+    enough = policy.ends_early(answered=answered, required_open=int(head["required_open"]))
+    lacking = sum(bool(run.get("required")) and run["state"] in RUN_MISSING for run in request.runs.values())
+    skipped = sum(run["state"] == RunState.SKIPPED for run in request.runs.values())
+    impossible = policy.is_impossible(
+        answered=answered, still_open=int(head["open"]) + skipped, required_missing=lacking
+    )
+    if request.state == RequestState.COLLECTING and "closing" not in head:
+        assert head["open"] > 0
+        assert not enough, "first=n is reached, and it still collects"
+        assert not impossible, "the policy can't be met any more, and it still collects"
+    if skipped or head.get("closing") == RunState.SKIPPED:
+        lost_to_min_ok = policy.is_impossible(
+            answered=answered, still_open=int(head["open"]), required_missing=lacking
+        )
+        assert enough or lost_to_min_ok, "collecting was ended early without a reason"
+    if request.state in {*STAGE_REFS, RequestState.COMPLETE, RequestState.PARTIAL}:
+        assert met
+        assert head["open"] == 0
+    if request.state in {RequestState.COMPLETE, RequestState.PARTIAL}:
+        assert (request.state == RequestState.COMPLETE) == (missing == 0)
+        assert [request.stages[ref]["state"] for ref in request.plan.stages] == ["ok"] * len(request.plan.stages)
+    if request.state == RequestState.FAILED and not request.stages:
+        assert not met
+
+
+def stages_only_after_all_runs(request: Request) -> None:
+    if request.stages:
+        assert request.open_runs == {}, "a stage is there while runs are open"
+    begun = list(request.plan.stages[: len(request.stages)])
+    assert sorted(request.stages) == sorted(begun), "stages begin in their order"
+    done = [request.stages[ref]["state"] for ref in begun[:-1]]
+    assert done == ["ok"] * len(done), "a stage begins when the one before it has committed"
+    if request.state in STAGE_REFS:
+        assert begun[-1] == STAGE_REFS[request.state]
+        assert request.stages[begun[-1]]["state"] not in RUN_ENDED
+
+
+def reasons_are_true(request: Request, now_ms: int) -> None:
+    for ref, record in request.records.items():
+        if record["state"] == RunState.TIMED_OUT and "the deadline" in record["error"]["message"]:
+            assert now_ms >= request.head["deadline_at"], f"{ref} ended by a deadline that had not come"
+        if record["state"] == RunState.CANCELLED:
+            assert request.state == RequestState.CANCELLED
+        if record["state"] == RunState.TIMED_OUT and "given to the stages" in record["error"]["message"]:
+            assert now_ms >= request.head["finish_at"]
+        if record["state"] in {RunState.FAILED, RunState.LOST, RunState.TIMED_OUT}:
+            assert record["error"]["message"]
+
+
+def nothing_is_stuck(request: Request, now_ms: int) -> None:
+    head, due = request.head, request.due
+    if request.ended:
+        assert "closing" not in head or "" in due
+        return
+    timer = head["deadline_at"] if request.state == RequestState.COLLECTING else head["finish_at"]
+    assert due.get("", float("inf")) <= max(timer, now_ms if "closing" in head else 0), "its timer is gone"
+    timer_acts = request.state == RequestState.COLLECTING and ("closing" in head or now_ms >= timer)
+    for ref, record in request.records.items():
+        state, places = record["state"], [ref in due, ref in request.waiting]
+        if state in RUN_ENDED:
+            assert places == [False, False], f"{ref} has ended and is still due or waiting"
+        elif state == RunState.QUEUED:
+            assert sum(places) == 1 or timer_acts, f"{ref} is queued, and nobody will hand it out"
+        else:
+            assert places == [True, False] or timer_acts, f"{ref} is {state}, and nobody watches it"
+        if state == RunState.QUEUED and ref in due:
+            assert due[ref] <= now_ms + HAND_OUT_MS
+        if state == RunState.RETRYING and ref in due:
+            assert due[ref] <= record["ended_at"] + record["backoff_cap_ms"]
+
+
+def caps_hold(request: Request) -> None:
+    for record in request.records.values():
+        assert record["failures"] <= record["retries"] + 1
+        assert record["crashes"] <= 3
+        assert (record["state"] == RunState.LOST) <= (record["crashes"] == 3)
+        assert (record["crashes"] == 3) <= (record["state"] in RUN_ENDED)
+
+
+def values_belong_to_answers(request: Request) -> None:
+    for ref in request.values:
+        assert request.records[ref]["state"] == RunState.OK
+    for ref, record in request.records.items():
+        assert (record["state"] == RunState.OK) <= (ref in request.values), f"the output of {ref} is lost"
+
+
+def between(before: Request, after: Request) -> None:
+    """Everything that must hold of what one call to the ledger changed."""
+    state, new = RequestState(before.state), RequestState(after.state)
+    assert new == state or new in REQUEST_TRANSITIONS[state], f"{state} can't become {new}"
+    for ref, record in before.records.items():
+        changed = after.records[ref]
+        old, new_state = RunState(record["state"]), RunState(changed["state"])
+        assert new_state == old or new_state in RUN_TRANSITIONS[old], f"{ref}: {old} can't become {new_state}"
+        if old in RUN_ENDED:
+            assert changed == record, f"{ref} had ended, and changed"
+        assert changed["attempt"] - record["attempt"] == (old != "running" and new_state == "running")
+        if old == new_state == RunState.RUNNING:
+            assert changed["owner"] == record["owner"], f"{ref} has a second owner"
+    for ref, value in before.values.items():
+        assert after.values.get(ref) == value, f"the output of {ref} changed"
+    if before.state in REQUEST_ENDED:
+        assert before.head.get("finished_at") == after.head.get("finished_at")
+        started = [ref for ref, record in after.records.items() if record["state"] == "running"]
+        assert all(before.records[ref]["state"] == "running" for ref in started), "started after the end"

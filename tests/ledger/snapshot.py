@@ -1,0 +1,116 @@
+"""Everything the ledger holds of some requests, read in one step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from celery_collectors.model import REQUEST_ENDED, RUN_ENDED, Policy
+from tests.ledger.world import QUEUE, World
+
+KINDS = ("request", "runs", "values", "events")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a request was opened with."""
+
+    names: tuple[str, ...]
+    required: tuple[bool, ...]
+    policy: Policy
+    stages: tuple[str, ...]
+    deadline_ms: int
+    finish_ms: int
+
+
+class Request(msgspec.Struct):
+    """One sealed request as the ledger holds it."""
+
+    request_id: str
+    plan: Plan
+    head: dict[str, Any]
+    runs: dict[str, dict[str, Any]]
+    stages: dict[str, dict[str, Any]]
+    values: dict[str, bytes]
+    ttls: list[int]
+    due: dict[str, float]
+    waiting: dict[str, float]
+
+    @property
+    def state(self) -> str:
+        return str(self.head["state"])
+
+    @property
+    def ended(self) -> bool:
+        return self.state in REQUEST_ENDED
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        return self.runs | self.stages
+
+    @property
+    def open_runs(self) -> dict[str, dict[str, Any]]:
+        return {ref: record for ref, record in self.runs.items() if record["state"] not in RUN_ENDED}
+
+
+def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
+    """Read every request that has a plan and is sealed."""
+    shards = world.ledger.shards
+    with world.client.pipeline(transaction=True) as pipe:
+        for shard in shards:
+            pipe.zrange(f"{shard}:due", 0, -1, withscores=True)
+            pipe.zrange(f"{shard}:waiting:{QUEUE}:normal", 0, -1, withscores=True)
+        for request_id in plans:
+            for kind in KINDS[:3]:
+                pipe.hgetall(world.ledger.key(kind, request_id))
+            for kind in KINDS:
+                pipe.pttl(world.ledger.key(kind, request_id))
+        rows = iter(pipe.execute())
+    due: dict[str, dict[str, float]] = {}
+    waiting: dict[str, dict[str, float]] = {}
+    for _ in shards:
+        _spread(next(rows), due)
+        _spread(next(rows), waiting)
+    found = {}
+    for request_id, plan in plans.items():
+        head, records, values = (_text(next(rows)) for _ in range(3))
+        ttls = [next(rows) for _ in KINDS]
+        if b"state" in head:
+            found[request_id] = _request(request_id, plan, head, records, values, ttls)
+            found[request_id].due = due.get(request_id, {})
+            found[request_id].waiting = waiting.get(request_id, {})
+    return found
+
+
+def _request(
+    request_id: str, plan: Plan, head: Any, records: Any, values: Any, ttls: list[int]
+) -> Request:
+    parsed = {ref.decode(): json.loads(text) for ref, text in records.items()}
+    return Request(
+        request_id=request_id,
+        plan=plan,
+        head={name.decode(): _value(value) for name, value in head.items()},
+        runs={ref: record for ref, record in parsed.items() if ref.isdigit()},
+        stages={ref: record for ref, record in parsed.items() if not ref.isdigit()},
+        values={ref.decode(): value for ref, value in values.items()},
+        ttls=ttls,
+        due={},
+        waiting={},
+    )
+
+
+def _text(row: Any) -> dict[bytes, bytes]:
+    return dict(row)
+
+
+def _value(raw: bytes) -> Any:
+    text = raw.decode()
+    return float(text) if text.replace(".", "", 1).isdigit() else text
+
+
+def _spread(rows: Iterable[tuple[bytes, float]], into: dict[str, dict[str, float]]) -> None:
+    for raw, score in rows:
+        request_id, _, ref = raw.decode().partition(" ")
+        into.setdefault(request_id, {})[ref] = score

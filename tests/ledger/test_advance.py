@@ -1,0 +1,164 @@
+"""advance: the stages after collecting, each with one output, the winner's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.ledger.world import World, label, run, stage
+
+ALL = ("gathering", "cleanup", "process")
+STATES = {"gathering": "gathering", "cleanup": "cleaning", "process": "processing"}
+
+
+@pytest.mark.parametrize("stages", [(), ("process",), ("gathering", "process"), ("cleanup",), ALL])
+def test_each_declared_stage_runs_in_its_order(world: World, stages: Sequence[str]) -> None:
+    request_id = world.open("a", "b", stages=stages)
+    assert world.start(request_id, "process").reason == "unknown"
+    reply = world.collect(request_id, "0", "1")
+    for ref in stages:
+        assert world.state(request_id) == STATES[ref]
+        assert [order.ref for order in reply.orders] == [ref]
+        reply = world.collect(request_id, ref)
+    assert world.state(request_id) == "complete"
+
+
+def test_a_stage_gets_what_the_one_before_made(world: World) -> None:
+    request_id = world.open("a", "b", stages=["cleanup", "process"])
+    world.collect(request_id, "0", "1")
+    assert list(world.reader.items_before(request_id, "cleanup")) == [f"{request_id}/0/1", f"{request_id}/1/1"]
+    world.collect(request_id, "cleanup")
+    assert list(world.reader.items_before(request_id, "process")) == [f"{request_id}/cleanup/1"]
+
+
+def test_a_stage_that_made_nothing_hands_on_nothing(world: World) -> None:
+    request_id = world.open("a", stages=["cleanup", "process"])
+    world.collect(request_id, "0")
+    value = world.store.write("nothing", []).to_bytes()
+    world.ledger.settle(world.start(request_id, "cleanup").held, "ok", value=value)
+    assert list(world.reader.items_before(request_id, "process")) == []
+
+
+def test_a_stage_commits_once(world: World) -> None:
+    request_id = world.open("a", stages=["cleanup", "process"])
+    world.collect(request_id, "0")
+    slow = world.start(request_id, "cleanup")
+    world.watch(25)
+    quick = world.start(request_id, "cleanup", process="p2")
+    assert (slow.attempt, quick.attempt) == (1, 2)
+    assert world.succeed(quick).kept
+    late = world.succeed(slow)
+    assert (late.kept, late.reason) == (False, "late")
+    assert list(world.reader.items_before(request_id, "process")) == [label(quick)]
+
+
+def test_committing_twice_says_the_same(world: World) -> None:
+    request_id = world.open("a", stages=["process"])
+    world.collect(request_id, "0")
+    grant = world.start(request_id, "process")
+    assert [(reply.kept, reply.state) for reply in (world.succeed(grant), world.succeed(grant))] == [(True, "ok")] * 2
+
+
+def test_a_failed_stage_is_tried_again_and_then_fails_the_request_with_its_items_kept(world: World) -> None:
+    request_id = world.open("a", stages=[stage("process", retries=1)])
+    world.collect(request_id, "0")
+    delay = world.fail(world.start(request_id, "process")).delay_ms
+    assert delay is not None
+    assert world.start(request_id, "process").reason == "not due"
+    assert [order.ref for order in world.watch(delay / 1000, every=delay / 1000)] == ["process"]
+    assert world.fail(world.start(request_id, "process")).state == "failed"
+    report = world.reader.report(request_id)
+    assert report.state == "failed"
+    assert report.error is not None
+    assert (report.error.message, report.stages["process"].attempts) == ("oops", 2)
+    assert list(world.reader.items_before(request_id, "process")) == [f"{request_id}/0/1"]
+
+
+def test_a_stage_that_kills_its_processes_fails_the_request(world: World) -> None:
+    request_id = world.open("a", stages=["process"], finish_s=600)
+    world.collect(request_id, "0")
+    for _ in range(3):
+        assert world.start(request_id, "process").go
+        world.watch(25)
+    report = world.reader.report(request_id)
+    assert (report.state, report.stages["process"].state) == ("failed", "lost")
+
+
+def test_stages_end_with_their_time(world: World) -> None:
+    request_id = world.open("a", stages=["process"], deadline_s=30, finish_s=60)
+    world.collect(request_id, "0")
+    grant = world.start(request_id, "process")
+    assert grant.ends_in_ms == 90_000
+    for _ in range(22):
+        world.watch(4)
+        world.ledger.renew("p1", [grant.held])
+    assert world.state(request_id) == "processing"
+    world.watch(3)
+    report = world.reader.report(request_id)
+    assert (report.state, report.stages["process"].state) == ("failed", "timed_out")
+    assert world.succeed(grant).reason == "late"
+
+
+def test_a_stage_that_waits_for_its_retry_ends_with_its_time_and_says_what_failed(world: World) -> None:
+    request_id = world.open("a", stages=[stage("process", retries=9)], deadline_s=5, finish_s=5)
+    world.collect(request_id, "0")
+    world.fail(world.start(request_id, "process"))
+    world.watch(11)
+    error = world.reader.report(request_id).error
+    assert error is not None
+    assert error.message.endswith("time given to the stages; its last attempt failed: oops")
+
+
+def test_a_late_collector_does_not_reach_a_stage(world: World) -> None:
+    request_id = world.open("a", "b", stages=["process"], deadline_s=5)
+    slow = world.start(request_id, "1")
+    world.collect(request_id, "0")
+    world.watch(6)
+    assert world.succeed(slow).reason == "late"
+    assert list(world.reader.items_before(request_id, "process")) == [f"{request_id}/0/1"]
+
+
+def _known_short(world: World, request_id: str, task: str = "t.process") -> None:
+    world.client.hset(f"{world.ledger.shard_of(request_id)}:times", task, "5")
+
+
+def test_a_stage_known_to_be_short_goes_on_in_place(world: World) -> None:
+    request_id = world.open("a", stages=["process"])
+    _known_short(world, request_id)
+    reply = world.succeed(world.start(request_id), in_place="t")
+    assert reply.next is not None
+    assert (reply.next.ref, reply.next.attempt, reply.orders) == ("process", 1, [])
+    assert world.start(request_id, "process", process="p2").reason == "leased"
+    assert world.succeed(reply.next).kept
+    assert world.state(request_id) == "complete"
+
+
+def test_asking_again_for_the_stage_in_place_after_a_lost_reply_gives_it_again(world: World) -> None:
+    request_id = world.open("a", stages=["process"])
+    _known_short(world, request_id)
+    grant = world.start(request_id)
+    replies = [world.succeed(grant, in_place="t") for _ in range(2)]
+    assert replies[0].next == replies[1].next is not None
+    assert world.succeed(grant, in_place="other").next is None
+
+
+@pytest.mark.parametrize("known", ["unknown", "long", "each"])
+def test_every_other_stage_gets_a_message(world: World, known: str) -> None:
+    request_id = world.open("a", stages=["process"], messages="each" if known == "each" else "auto")
+    if known != "unknown":
+        _known_short(world, request_id)
+    if known == "long":
+        world.client.hset(f"{world.ledger.shard_of(request_id)}:times", "t.process", "21")
+    reply = world.succeed(world.start(request_id), in_place="t")
+    assert (reply.next, [order.ref for order in reply.orders]) == (None, ["process"])
+
+
+def test_no_stage_goes_on_in_place_when_its_time_is_over(world: World) -> None:
+    request_id = world.open(run("a", timeout_ms=900_000), stages=["process"], deadline_s=5, finish_s=5)
+    _known_short(world, request_id)
+    grant = world.start(request_id)
+    world.clock.forward(11)
+    assert world.succeed(grant, in_place="t").next is None
+    world.sweep()
+    assert world.state(request_id) == "failed"

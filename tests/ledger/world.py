@@ -1,0 +1,186 @@
+"""A ledger with everything around it in the test's hand: time, processes, sweepers, what was published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from redis import Redis
+
+from celery_collectors.ledger import Grant, Ledger, Order, Reply, RunPlan, StagePlan, WorkerBeat
+from celery_collectors.ledger.reading import Reader
+from celery_collectors.model import ErrorInfo, Policy
+from celery_collectors.payloads import PayloadStore, encode_items
+from celery_collectors.settings import Settings
+
+BEGINNING_MS = 1_800_000_000_000
+QUEUE = "q"
+
+
+class Clock:
+    """Time that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.ms = BEGINNING_MS
+
+    def __call__(self) -> int:
+        return self.ms
+
+    def forward(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+
+
+def oops(*, retryable: bool = True) -> ErrorInfo:
+    return ErrorInfo(type="Oops", kind="transient", message="oops", retryable=retryable)
+
+
+def run(name: str, **changes: Any) -> RunPlan:
+    plan: dict[str, Any] = {"retries": 0, "timeout_ms": 10_000, "backoff_ms": 1000, "backoff_cap_ms": 4000}
+    return RunPlan(**{"name": name, "task": f"t.{name}", "queue": QUEUE} | plan | changes)
+
+
+def stage(ref: str, **changes: Any) -> StagePlan:
+    plan: dict[str, Any] = {"retries": 1, "backoff_ms": 1000, "backoff_cap_ms": 4000}
+    return StagePlan(**{"ref": ref, "name": ref, "task": f"t.{ref}", "queue": QUEUE} | plan | changes)
+
+
+class World:
+    """One ledger under its own prefix, with hand-fed time."""
+
+    def __init__(self, client: Redis, prefix: str, **changes: Any) -> None:
+        self.clock = Clock()
+        self.client = client
+        self.settings = Settings(**{"prefix": prefix, "shards": 2} | changes)
+        self.ledger = Ledger(client, self.settings, now_ms=self.clock)
+        self.store = PayloadStore(client, inline_bytes=64, ttl_s=3600)
+        self.reader = Reader(self.ledger, self.store)
+        self._numbers = count(1)
+
+    # Clients --------------------------------------------------------------------------------------
+
+    def open(self, *runs: RunPlan | str, stages: Iterable[StagePlan | str] = (), **changes: Any) -> str:
+        """Open a request of these runs; return its id."""
+        request_id = f"r{next(self._numbers)}"
+        self.open_as(request_id, *runs, stages=stages, **changes)
+        return request_id
+
+    def open_as(
+        self, request_id: str, *runs: RunPlan | str, stages: Iterable[StagePlan | str] = (), **changes: Any
+    ) -> bool:
+        call: dict[str, Any] = {"topic": "python", "deadline_s": 30, "finish_s": 60, "policy": Policy()}
+        return self.ledger.open(
+            request_id,
+            runs=[run(one) if isinstance(one, str) else one for one in runs],
+            stages=[stage(one) if isinstance(one, str) else one for one in stages],
+            **call | changes,
+        )
+
+    # Workers --------------------------------------------------------------------------------------
+
+    def order(self, request_id: str, ref: str, **changes: Any) -> dict[str, Any]:
+        """The message by which a run or stage is first called for."""
+        return {"request_id": request_id, "ref": ref, "generation": 1, "delivery": 1} | changes
+
+    def published(self, request_id: str, *refs: str) -> None:
+        self.ledger.published(self.full_order(request_id, ref) for ref in refs)
+
+    def full_order(self, request_id: str, ref: str) -> Order:
+        named = {"name": ref, "task": "t", "queue": QUEUE, "topic": "python", "priority": "normal"}
+        return Order(**self.order(request_id, ref) | named)
+
+    def start(
+        self, request_id: str, ref: str = "0", *, process: str = "p1", token: str | None = None, **changes: Any
+    ) -> Grant:
+        token = token or f"token-{next(self._numbers)}"
+        order = self.order(request_id, ref, **changes)
+        return self.ledger.start(order, owner=process, worker=process, token=token)
+
+    def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
+        """Settle an attempt as ok with these items (by default one that names the attempt)."""
+        key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
+        value = self.store.write(key, encode_items(items or [label(grant)]))
+        return self.ledger.settle(
+            grant.held,
+            "ok",
+            value=value.to_bytes(),
+            items=value.items,
+            size_bytes=value.size,
+            run_s=0.001,
+            go_on=self.ledger.who("p1", "p1", in_place) if in_place else None,
+        )
+
+    def fail(self, grant: Grant, state: str = "failed", *, retryable: bool = True) -> Reply:
+        return self.ledger.settle(grant.held, state, run_s=0.001, error=oops(retryable=retryable))
+
+    def collect(self, request_id: str, *refs: str) -> Reply:
+        """Start and answer these runs (or stages), as an honest worker does; return the last reply."""
+        return [self.succeed(self.start(request_id, ref)) for ref in refs][-1]
+
+    # Sweepers -------------------------------------------------------------------------------------
+
+    def sweep(self, lost: Mapping[str, float] | None = None, *, sweeper: str = "s") -> list[Order]:
+        """Every shard's turn, until nothing more is due; return what must be published."""
+        orders: list[Order] = []
+        for shard in self.ledger.shards:
+            more = True
+            while more:
+                reply = self.ledger.claim(shard, sweeper=sweeper, lost=lost)
+                orders += reply.orders
+                more = reply.more
+        return orders
+
+    def watch(self, seconds: float, *, every: float = 1.0) -> list[Order]:
+        """Let time pass with a sweeper that never rests; return what it handed out."""
+        orders = []
+        for _ in range(round(seconds / every)):
+            self.clock.forward(every)
+            orders += self.sweep()
+        return orders
+
+    # Looking inside -------------------------------------------------------------------------------
+
+    def state(self, request_id: str) -> str:
+        return str(self.ledger.state(request_id))
+
+    def head(self, request_id: str) -> dict[str, str]:
+        raw: Any = self.client.hgetall(self.ledger.key("request", request_id))
+        return {name.decode(): value.decode() for name, value in raw.items()}
+
+    def record(self, request_id: str, ref: str = "0") -> dict[str, Any]:
+        raw: Any = self.client.hget(self.ledger.key("runs", request_id), ref)
+        found: dict[str, Any] = json.loads(raw)
+        return found
+
+    def due(self, request_id: str) -> dict[str, int]:
+        """When what of a request is due, by ref (``""`` for the request's own timer), from the beginning."""
+        return self._entries("due", request_id)
+
+    def waiting(self, request_id: str, priority: str = "normal") -> dict[str, int]:
+        return self._entries(f"waiting:{QUEUE}:{priority}", request_id)
+
+    def _entries(self, kind: str, request_id: str) -> dict[str, int]:
+        key = f"{self.ledger.shard_of(request_id)}:{kind}"
+        rows: Any = self.client.zrange(key, 0, -1, withscores=True)
+        split = [(*raw.decode().partition(" "), int(score)) for raw, score in rows]
+        return {ref: score - BEGINNING_MS for found, _, ref, score in split if found == request_id}
+
+
+def label(grant: Grant) -> str:
+    """The item by which a test knows an attempt's output again."""
+    return f"{grant.request_id}/{grant.ref}/{grant.attempt}"
+
+
+def lost_stamps(
+    marks: Mapping[str, float], beats: Iterable[WorkerBeat], now_ms: float, backlog_ms: float
+) -> dict[str, float]:
+    """Up to which publication stamp waiting runs count as lost: how far queues moved, and who sat idle."""
+    lost = dict(marks)
+    for beat in beats:
+        if beat.idle_for_ms is not None and beat.idle_for_ms >= backlog_ms:
+            for queue in beat.queues:
+                for priority in ("low", "normal", "high"):
+                    key = f"{queue}:{priority}"
+                    lost[key] = max(lost.get(key, 0), now_ms - backlog_ms)
+    return lost
