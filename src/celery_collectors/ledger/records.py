@@ -74,9 +74,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ends_in_ms: float = 0
     ends_at: float = 0
     deadline_at: float = 0
-    runs: int = 0
-    messages: str = "auto"
-    retries_left: int = 0
+    finish_in_ms: float = 0
 
     @property
     def held(self) -> Held:

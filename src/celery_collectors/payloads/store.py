@@ -51,17 +51,18 @@ class PayloadStore:
     Args:
         client: A redis-py client that returns bytes.
         inline_bytes: Up to this size a value stays inline.
-        ttl_s: How long stored chunks live.
+        ttl_s: How long stored chunks live after their request's end.
     """
 
     def __init__(self, client: Redis, *, inline_bytes: int, ttl_s: float) -> None:
         self._client = client
         self._inline_bytes = inline_bytes
-        self._ttl_ms = int(ttl_s * 1000)
+        self._ttl_s = ttl_s
 
-    def writer(self, key: str) -> PayloadWriter:
-        """Begin a value under ``key``, which must be this attempt's own."""
-        return PayloadWriter(self._client, key, inline_bytes=self._inline_bytes, ttl_ms=self._ttl_ms)
+    def writer(self, key: str, *, open_s: float = 0.0) -> PayloadWriter:
+        """Begin a value under ``key``, which must be this attempt's own, of a request open ``open_s`` more seconds."""
+        ttl_ms = int((open_s + self._ttl_s) * 1000)
+        return PayloadWriter(self._client, key, inline_bytes=self._inline_bytes, ttl_ms=ttl_ms)
 
     def write(self, key: str, chunks: Iterable[Chunk]) -> Value:
         """Write all chunks of a value, and return what the ledger should keep for it."""

@@ -12,6 +12,7 @@ from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.events import Event
 from celery_collectors.ledger import Grant, Reply
 from celery_collectors.model import at
+from celery_collectors.payloads import PayloadWriter
 from celery_collectors.worker.attempt import Attempt, answered, failed
 from celery_collectors.worker.bounded import Bounded
 from celery_collectors.worker.process import Process
@@ -61,7 +62,7 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
     """Run a bounded call under this process's lease, and store the chunks it produces."""
     started = time.monotonic()
     process.keeper.hold(grant.held, call.stop)
-    writer = process.store.writer(payload_key(process, grant))
+    writer = payload_writer(process, grant)
     try:
         for chunk in call.chunks(grant.ends_in_ms / 1000):
             with process.ledger.answering():
@@ -92,9 +93,10 @@ def enter_context(grant: Grant) -> None:
     )
 
 
-def payload_key(process: Process, grant: Grant) -> str:
-    """Where this attempt's large output goes: a key that no other attempt writes."""
-    return f"{process.ledger.key('payload', grant.request_id)}:{grant.ref}:{grant.generation}.{grant.attempt}"
+def payload_writer(process: Process, grant: Grant) -> PayloadWriter:
+    """Takes this attempt's output: what is large goes under a key that no other attempt writes."""
+    key = f"{process.ledger.key('payload', grant.request_id)}:{grant.ref}:{grant.generation}.{grant.attempt}"
+    return process.store.writer(key, open_s=grant.finish_in_ms / 1000)
 
 
 def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply) -> None:

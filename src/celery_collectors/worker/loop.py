@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
-import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
-SETTLERS = 8  # threads that write to the ledger for the loop, which must never wait for it
+SETTLERS = 4  # threads that write to the ledger for the loop, which must never wait for it
 
 
 class Loop:
     """Starts coroutines from other threads, ``cap`` of them at a time.
+
+    Its thread is a daemon's: the loop ends with the process, which hands its leases back first.
 
     Args:
         cap: How many at once; whoever wants to start one more waits, and so leaves it to other workers.
@@ -23,20 +24,19 @@ class Loop:
     def __init__(self, cap: int) -> None:
         self._slots = threading.BoundedSemaphore(cap)
         self._lock = threading.Lock()
-        self._entered = ExitStack()  # never closed: it ends with the process, which hands its leases back first
-        self._portal: BlockingPortal | None = None
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._settlers = ThreadPoolExecutor(SETTLERS, "collectors-settler")
 
     @contextmanager
-    def slot(self) -> Iterator[Callable[..., None]]:
+    def slot(self) -> Iterator[Callable[[Coroutine[Any, Any, Any]], None]]:
         """Wait for room; yields a function that starts a coroutine in it. Unused room is given back."""
         self._slots.acquire()
         started = False
 
-        def start(function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        def start(coroutine: Coroutine[Any, Any, Any]) -> None:
             nonlocal started
-            self._running().start_task_soon(function, *args).add_done_callback(self._free)
             started = True
+            asyncio.run_coroutine_threadsafe(self._in_slot(coroutine), self._running())
 
         try:
             yield start
@@ -44,21 +44,23 @@ class Loop:
             if not started:
                 self._slots.release()
 
-    def call_soon(self, function: Callable[..., Any], *args: Any) -> None:
+    def call_soon(self, function: Callable[[], Any]) -> None:
         """Run a plain function on the loop, without waiting for it."""
-        self._running().start_task_soon(function, *args)
+        self._running().call_soon_threadsafe(function)
 
     async def in_thread(self, function: Callable[[], Any]) -> Any:
-        """Run a blocking call beside the loop; it is finished even when the caller is cancelled."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(SETTLERS)
-        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+        """Run a blocking call beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._settlers, function)
 
-    def _free(self, _: Any) -> None:
-        self._slots.release()
+    async def _in_slot(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await coroutine
+        finally:
+            self._slots.release()
 
-    def _running(self) -> BlockingPortal:
+    def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._portal is None:
-                self._portal = self._entered.enter_context(start_blocking_portal(name="collectors-loop"))
-            return self._portal
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="collectors-loop", daemon=True).start()
+            return self._loop

@@ -166,8 +166,4 @@ class Runtime:
 
 def payload_store(ledger: Ledger, settings: Settings) -> PayloadStore:
     """The payload store that goes with a ledger."""
-    return PayloadStore(
-        ledger.client,
-        inline_bytes=settings.inline_bytes,
-        ttl_s=settings.result_ttl_s + settings.deadline_s + settings.finish_s,
-    )
+    return PayloadStore(ledger.client, inline_bytes=settings.inline_bytes, ttl_s=settings.result_ttl_s)

@@ -16,7 +16,7 @@ from celery_collectors.payloads.codec import Chunk, ItemBuffer
 from celery_collectors.registry import Collector, fill
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
 from celery_collectors.worker.bounded import Bounded
-from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_key, settle
+from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_writer, settle
 from celery_collectors.worker.process import Process
 
 
@@ -37,7 +37,7 @@ def execute_run(process: Process, collector: Collector, order: Mapping[str, Any]
         with process.loop.slot() as start:
             grant = fetch(process, order)
             if grant is not None:
-                start(_run_on_loop, process, collector, grant)
+                start(_run_on_loop(process, collector, grant))
         return Ended()
     grant = fetch(process, order)
     if grant is None:
@@ -73,7 +73,7 @@ async def _run_on_loop(process: Process, collector: Collector, grant: Grant) -> 
         process.loop.call_soon(scope.cancel)
 
     process.keeper.hold(grant.held, stop)
-    writer = process.store.writer(payload_key(process, grant))
+    writer = payload_writer(process, grant)
     outcome: Callable[[], Value] | BaseException = TimedOut(f"did not end within its {limit_s:.1f} s")
     try:
         with scope:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import LedgerUnavailable
-from celery_collectors.ledger import WorkerBeat
+from celery_collectors.ledger import Order, WorkerBeat
 from celery_collectors.worker.process import Process
 
 log = logging.getLogger(__name__)
@@ -67,15 +67,15 @@ class Sweeper(threading.Thread):
             self._idle = idle_stamps(workers, now_ms, self._process.settings.backlog_s)
             self._beat_at = time.monotonic()
         lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
-        for shard in self._process.ledger.shards:
-            self._sweep_shard(shard, lost)
+        # Deadlines first: a broker that is away makes publishing slow, and must not make an answer late.
+        self._process.publish([order for shard in self._process.ledger.shards for order in self._claim(shard, lost)])
 
-    def _sweep_shard(self, shard: str, lost: dict[str, float]) -> None:
+    def _claim(self, shard: str, lost: dict[str, float]) -> Iterator[Order]:
         for _ in range(AT_ONCE):
             reply = self._process.ledger.claim(shard, sweeper=self._process.owner, lost=lost)
             for name, stamp in reply.marks.items():
                 self._marks[name] = max(stamp, self._marks.get(name, 0))
-            self._process.publish(reply.orders)
+            yield from reply.orders
             if not reply.more:
                 return
 
