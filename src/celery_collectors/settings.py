@@ -81,12 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what can't work, naming the setting."""
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)!r}")
-        for name in ("retries", "stage_retries", "inline_bytes"):
-            if getattr(self, name) < 0:
-                raise SettingsError(f"{name} can't be negative: {getattr(self, name)!r}")
+        for name in self.__struct_fields__:
+            _check(name, getattr(self, name))
         if self.renew_s * 2 > self.lease_s:
             raise SettingsError("renew_s must be at most half of lease_s, or a single slow renewal loses a lease")
 
@@ -127,6 +123,18 @@ _POSITIVE = (
     "shards", "deadline_s", "finish_s", "timeout_s", "backoff_s", "backoff_cap_s", "lease_s", "renew_s",
     "sweep_s", "backlog_s", "crash_cap", "short_s", "async_cap", "abandon_cap", "result_ttl_s", "topic_max_chars",
 )  # fmt: skip
+_MOST = {"shards": 1000}
+_MOST_OF_ALL = 1e9  # in seconds thirty years; times in milliseconds stay exact numbers in the ledger
+
+
+def _check(name: str, value: Any) -> None:
+    """Refuse a value that can't work, whatever the others are."""
+    if name in _POSITIVE and not value > 0:
+        raise SettingsError(f"{name} must be more than 0, not {value!r}")
+    if isinstance(value, int | float) and not 0 <= value <= _MOST.get(name, _MOST_OF_ALL):
+        raise SettingsError(f"{name} must be between 0 and {_MOST.get(name, _MOST_OF_ALL):,.0f}, not {value!r}")
+    if name == "prefix" and (not value or set(value) & set("{}") or not value.isprintable()):
+        raise SettingsError(f"prefix must be a word without braces, not {value!r}: it begins every key of the ledger")
 
 
 def redis_url(url: str) -> str:
@@ -167,6 +175,8 @@ def _toml(path: Path, *keys: str) -> dict[str, Any]:
         raise SettingsError(f"{path.name} can't be read: {error}") from error
     for key in keys:
         found = found.get(key, {})
+        if not isinstance(found, dict):
+            raise SettingsError(f"{path.name}: {'.'.join(keys)} must be a table, not {found!r}")
     return dict(found)
 
 
@@ -180,4 +190,8 @@ def _checked(place: str, values: Mapping[str, Any]) -> dict[str, Any]:
             checked[name] = msgspec.convert(value, types[name], strict=False)
         except msgspec.ValidationError as error:
             raise SettingsError(f"{place}: {name}={value!r}: {error}") from error
+        try:
+            _check(name, checked[name])
+        except SettingsError as error:
+            raise SettingsError(f"{place}: {error}") from None
     return checked

@@ -18,6 +18,7 @@ from tests.ledger.snapshot import Request
 STAGE_REFS = {str(state): ref for ref, state in STAGES.items()}
 GRACE_MS = 2000
 HAND_OUT_MS = 15_000
+SILENT_MS = 10_000
 
 
 def always(request: Request, now_ms: int) -> None:
@@ -61,9 +62,7 @@ def state_follows_policy(request: Request) -> None:
         assert not enough, "first=n is reached, and it still collects"
         assert not impossible, "the policy can't be met any more, and it still collects"
     if skipped or head.get("closing") == RunState.SKIPPED:
-        lost_to_min_ok = policy.is_impossible(
-            answered=answered, still_open=int(head["open"]), required_missing=lacking
-        )
+        lost_to_min_ok = policy.is_impossible(answered=answered, still_open=int(head["open"]), required_missing=lacking)
         assert enough or lost_to_min_ok, "collecting was ended early without a reason"
     if request.state in {*STAGE_REFS, RequestState.COMPLETE, RequestState.PARTIAL}:
         assert met
@@ -117,6 +116,8 @@ def nothing_is_stuck(request: Request, now_ms: int) -> None:
             assert places == [True, False] or timer_acts, f"{ref} is {state}, and nobody watches it"
         if state == RunState.QUEUED and ref in due:
             assert due[ref] <= now_ms + HAND_OUT_MS
+        if state == RunState.RUNNING and ref in due:
+            assert due[ref] <= max(record["ends_at"], now_ms) + SILENT_MS, "its lease outlives its time"
         if state == RunState.RETRYING and ref in due:
             assert due[ref] <= record["ended_at"] + record["backoff_cap_ms"]
 

@@ -84,9 +84,7 @@ def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
     return found
 
 
-def _request(
-    request_id: str, plan: Plan, head: Any, records: Any, values: Any, ttls: list[int]
-) -> Request:
+def _request(request_id: str, plan: Plan, head: Any, records: Any, values: Any, ttls: list[int]) -> Request:
     parsed = {ref.decode(): json.loads(text) for ref, text in records.items()}
     return Request(
         request_id=request_id,

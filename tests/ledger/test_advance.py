@@ -162,3 +162,14 @@ def test_no_stage_goes_on_in_place_when_its_time_is_over(world: World) -> None:
     assert world.succeed(grant, in_place="t").next is None
     world.sweep()
     assert world.state(request_id) == "failed"
+
+
+def test_a_late_failure_of_a_stage_does_not_count(world: World) -> None:
+    request_id = world.open("a", stages=["process"])
+    world.collect(request_id, "0")
+    slow = world.start(request_id, "process")
+    world.watch(25)
+    quick = world.start(request_id, "process", process="p2")
+    assert world.fail(slow, retryable=False).reason == "late"
+    assert world.succeed(quick).kept
+    assert world.state(request_id) == "complete"

@@ -130,12 +130,12 @@ def test_a_sweeper_has_a_shard_for_itself(world: World) -> None:
 
 
 def test_a_claim_is_limited_and_says_that_there_is_more(world: World) -> None:
-    request_id = world.open(*(run(f"c[{i}]") for i in range(450)))
+    request_id = world.open(*(run(f"c[{i}]") for i in range(250)))
     world.clock.forward(16)
     shard = world.ledger.shard_of(request_id)
     replies = [world.ledger.claim(shard, sweeper="s") for _ in range(4)]
     assert [(len(reply.orders), reply.more) for reply in replies] == [
-        (200, True), (200, True), (50, False), (0, False),
+        (100, True), (100, True), (50, False), (0, False),
     ]  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_a_death_that_was_seen_frees_the_run_at_once(world: World) -> None:
     assert world.start(request_id, process="p2").go
 
 
-@pytest.mark.parametrize("owner", ["host:123:abc", "other:12:abc", "host:1"])
+@pytest.mark.parametrize("owner", ["host:123:abc", "other12:abc", "host:1"])
 def test_only_the_dead_process_loses_its_run(world: World, owner: str) -> None:
     request_id = world.open("a")
     world.start(request_id, process=owner)
@@ -124,3 +124,7 @@ def test_a_worker_that_leaves_is_gone_at_once(world: World) -> None:
         world.ledger.beat(worker, queues=["q"], pool="threads", processes=1, idle_s=None)
     world.ledger.leave("one")
     assert [beat.worker for beat in world.reader.workers()] == ["two"]
+
+
+def test_a_death_of_another_process_changes_nothing(world: World) -> None:
+    test_only_the_dead_process_loses_its_run(world, "other12:abc")

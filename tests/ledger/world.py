@@ -14,6 +14,7 @@ from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import ErrorInfo, Policy
 from celery_collectors.payloads import PayloadStore, encode_items
 from celery_collectors.settings import Settings
+from celery_collectors.worker.sweeper import idle_stamps
 
 BEGINNING_MS = 1_800_000_000_000
 QUEUE = "q"
@@ -172,15 +173,7 @@ def label(grant: Grant) -> str:
     return f"{grant.request_id}/{grant.ref}/{grant.attempt}"
 
 
-def lost_stamps(
-    marks: Mapping[str, float], beats: Iterable[WorkerBeat], now_ms: float, backlog_ms: float
-) -> dict[str, float]:
-    """Up to which publication stamp waiting runs count as lost: how far queues moved, and who sat idle."""
-    lost = dict(marks)
-    for beat in beats:
-        if beat.idle_for_ms is not None and beat.idle_for_ms >= backlog_ms:
-            for queue in beat.queues:
-                for priority in ("low", "normal", "high"):
-                    key = f"{queue}:{priority}"
-                    lost[key] = max(lost.get(key, 0), now_ms - backlog_ms)
-    return lost
+def lost_stamps(marks: Mapping[str, float], beats: list[WorkerBeat], now_ms: float) -> dict[str, float]:
+    """What a sweeper passes to claim: how far the queues moved, or since when a worker of theirs sat idle."""
+    idle = idle_stamps(beats, now_ms, 30)
+    return {key: max(marks.get(key, 0), idle.get(key, 0)) for key in {**marks, **idle}}

@@ -58,9 +58,8 @@ def test_a_code_is_taken_in_either_case(topic: str) -> None:
 @pytest.mark.parametrize("code", ["", "JF", "JFKX", "J!K", "J1K", " JFK", "JFK\n", "ſfo", "-JFK"])
 @pytest.mark.parametrize("prefix", ["airport:", "Airport:", ""])
 def test_a_malformed_topic_is_refused_with_what_is_expected(prefix: str, code: str) -> None:
-    with pytest.raises(ValueError, match="three letters of an IATA code, for example airport:JFK") as caught:
+    with pytest.raises(ValueError, match=r"^expected airport: and the three letters .* for example airport:JFK$"):
         topics.canonical(prefix + code)
-    assert repr(prefix + code) in str(caught.value)
 
 
 @pytest.mark.parametrize("source", HAVE_AIRPORTS)

@@ -112,6 +112,10 @@ end
 
 local entries = redis.call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, A.limit)
 for _, entry in ipairs(entries) do
+  if may_close <= 0 then -- enough for one call; the rest is still due
+    reply.more = true
+    break
+  end
   -- An earlier entry of this call may have settled this one.
   local score = tonumber(redis.call('ZSCORE', DUE, entry))
   if score and score <= NOW then handle(entry) end

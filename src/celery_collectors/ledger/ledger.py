@@ -27,7 +27,7 @@ from celery_collectors.settings import Settings, redis_url
 T = TypeVar("T")
 SCHEMA = 1
 OPEN_AT_ONCE = 500
-RECORD_AT_ONCE = 1000
+RECORD_AT_ONCE = 250
 UNSEALED_TTL_MS = 3_600_000
 GRACE_MS = 2000  # a worker settles its own time-outs; the lease waits this much longer for it
 RETRY_CAP_S = 1.0
@@ -299,7 +299,7 @@ class Ledger:
     def _claim_arguments(self) -> dict[str, Any]:
         settings = self._settings
         return {
-            "limit": 200,
+            "limit": 100,
             "lease_ms": int(settings.lease_s * 1000),
             "crash_cap": settings.crash_cap,
             "jitter": random.random(),

@@ -19,7 +19,7 @@ end
 
 local HAND_OUT_MS = 15000 -- how long whoever was handed something to publish has it to itself
 local MARK_MS = 10000     -- how finely we remember how far a queue has moved
-local CLOSE_AT_ONCE = 1000 -- how many runs one call ends, of all requests, so that none blocks the server for long
+local CLOSE_AT_ONCE = 500 -- how many runs one call ends, of all requests, so that none blocks the server for long
 
 local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
 local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. head.priority end
@@ -143,8 +143,7 @@ local function grant(head, ref, rec)
   return {
     go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
     generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
-    deadline_at = head.deadline_at, runs = head.runs, messages = head.messages,
-    retries_left = rec.retries - rec.failures,
+    deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW,
   }
 end
 
@@ -216,6 +215,7 @@ end
 local function conclude(rec, state, err)
   move(rec, state)
   rec.ended_at, rec.error = NOW, err
+  rec.owner, rec.token, rec.published_at = nil, nil, nil -- the living need them; a finished request should be small
   if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
   rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
 end

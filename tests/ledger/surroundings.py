@@ -1,0 +1,264 @@
+"""What stands around the ledger in ``test_stateful.py``, and what it knows must be true of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+)
+from redis import Redis
+
+from celery_collectors.ledger import Grant, Held, Order, Reply
+from celery_collectors.model import RUN_ENDED
+from tests.ledger import laws, snapshot
+from tests.ledger.snapshot import Plan, Request
+from tests.ledger.world import QUEUE, World, label, lost_stamps, oops, run, stage
+
+SWEEP_MS = 1000
+PROCESSES = ("p1", "p2", "p3")
+
+
+class Surroundings(RuleBasedStateMachine):
+    """Clients, a broker, processes and sweepers, as far as they are not at fault."""
+
+    client: Redis
+    prefixes: Callable[[], str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.client, self.prefixes())
+        self.world.ledger.shards  # noqa: B018 - fixed before the first fault
+        self.plans: dict[str, Plan] = {}
+        self.before: dict[str, Request] = {}
+        self.in_hand: list[Order] = []  # handed out to somebody who has not published them yet
+        self.unconfirmed: list[Order] = []
+        self.broker: list[Order] = []
+        self.running: list[tuple[Grant, str]] = []
+        self.asked: list[tuple[Order, str, str]] = []
+        self.old: list[Grant] = []
+        self.offered: dict[tuple[str, str], set[str]] = {}
+        self.leases: dict[Held, float] = {}
+        self.swept: dict[str, int] = {}
+        self.marks: dict[str, float] = {}
+        self.tokens = count(1)
+        self.workless = False
+        self.calls = 0
+
+    def _open(self, request_id: str, plan: Plan, chunks: int) -> bool:
+        """Open a request; the client dies after so many chunks of two runs."""
+        self.plans[request_id] = plan
+        runs = [
+            run(name, required=required, retries=1 + place % 2, timeout_ms=9000 if place % 2 else 90_000)
+            for place, (name, required) in enumerate(zip(plan.names, plan.required, strict=True))
+        ]
+        calls = iter(range(chunks))
+        ledger = self.world.ledger
+        call = ledger._call
+        dies = _Dies(call, calls)
+        ledger._call = dies  # type: ignore[method-assign]
+        try:
+            return ledger.open(
+                request_id,
+                topic="t",
+                runs=runs,
+                stages=[stage(ref) for ref in plan.stages],
+                policy=plan.policy,
+                deadline_s=plan.deadline_ms / 1000,
+                finish_s=plan.finish_ms / 1000,
+            )
+        except StopIteration:
+            return False
+        finally:
+            ledger._call = call  # type: ignore[method-assign]
+
+    def _start_all(self, process: str, *, replies_lost: bool = False) -> None:
+        for order in self.in_hand:
+            self.broker.append(order)
+            self.world.ledger.published([order])
+        self.in_hand = []
+        for order in self.broker:
+            token = f"token-{next(self.tokens)}"
+            for lost in (True, False) if replies_lost else (False,):
+                self._start(order, process, token, lost)
+                self.laws()
+        self.broker = []
+
+    def _start(self, order: Order, process: str, token: str, lost_reply: bool) -> None:
+        grant = self.world.ledger.start(order, owner=process, worker=process, token=token)
+        self._check_start(order, token, grant)
+        if lost_reply:
+            self.asked.append((order, process, token))
+        if grant.go:
+            self._begun(grant, process, lost_reply)
+
+    def _check_start(self, order: Order, token: str, grant: Grant) -> None:
+        """It starts exactly when it may: nobody has it, and it is wanted."""
+        before = self.before.get(order.request_id)
+        record = before and before.records.get(order.ref)
+        if before is None or record is None:
+            assert grant.reason == "unknown"
+            return
+        on_time = self.world.clock() < before.head["finish_at" if order.ref in before.stages else "deadline_at"]
+        wanted = on_time and not before.ended and "closing" not in before.head
+        wanted = wanted and (order.generation, order.delivery) == (1, 1)
+        same = record["state"] == "running" and record["token"] == token
+        assert grant.go == (wanted and (record["state"] == "queued" or same)), (grant, record)
+        if grant.go:
+            assert grant.attempt == record["attempt"] + (not same)
+
+    def _begun(self, grant: Grant, process: str, lost_reply: bool = False) -> None:
+        lease = min(self.world.clock() + 20_000, grant.ends_at + laws.GRACE_MS)
+        self.leases.setdefault(grant.held, lease)  # asking again does not renew it
+        if not grant.ref.isdigit():
+            self._check_input(grant.request_id, grant.ref)
+        if not lost_reply:
+            self.running.append((grant, process))
+
+    def _check_input(self, request_id: str, ref: str) -> None:
+        """A stage reads every item of every answer (or of the stage before it), each once."""
+        request = snapshot.take(self.world, self.plans)[request_id]
+        begun = request.plan.stages.index(ref)
+        sources = [request.plan.stages[begun - 1]] if begun else sorted(request.runs)
+        expected = [f"{request_id}/{source}/" for source in sources if request.records[source]["state"] == "ok"]
+        found = list(self.world.reader.items_before(request_id, ref))
+        assert [item.rpartition("/")[0] + "/" for item in found] == expected
+        for item in found:
+            assert item in self.offered[request_id, item.split("/")[1]]
+
+    def _settle(self, grant: Grant, state: str, *, retryable: bool = True, process: str | None = None) -> Reply:
+        ledger = self.world.ledger
+        state = "ok" if state == "empty" and not grant.ref.isdigit() else state
+        go_on = process and ledger.who(process, process, f"in-place-{next(self.tokens)}")
+        if state == "ok":
+            self.offered.setdefault((grant.request_id, grant.ref), set()).add(label(grant))
+            reply = self.world.succeed(grant, in_place=process and f"in-place-{next(self.tokens)}")
+        else:
+            error = oops(retryable=retryable) if state in {"failed", "timed_out"} else None
+            reply = ledger.settle(grant.held, state, error=error, go_on=go_on or None)
+        self._check_settled(grant, state, reply)
+        return reply
+
+    def _check_settled(self, grant: Grant, state: str, reply: Reply) -> None:
+        before = self.before[grant.request_id]
+        record = before.records[grant.ref]
+        current = record["state"] == "running" and record["attempt"] == grant.attempt
+        ended = before.ended or record["state"] in RUN_ENDED
+        if state in {"ok", "empty"} and not ended:
+            assert (reply.kept, reply.state) == (True, state), "an open run takes a success of any attempt"
+        if current and not ended:
+            assert reply.kept
+        if not current and state not in {"ok", "empty"}:
+            after = snapshot.take(self.world, self.plans)[grant.request_id]
+            assert after.records == before.records, "a stale attempt changed something"
+
+    def _heard(self, reply: Reply, process: str) -> None:
+        self.in_hand += reply.orders
+        if reply.next is not None:
+            self._begun(reply.next, process)
+
+    def _renewed(self, grant: Grant, process: str, gone: bool) -> None:
+        record = self.before[grant.request_id].records[grant.ref]
+        has_it = record["state"] == "running" and record["attempt"] == grant.attempt
+        assert gone == (not has_it or self.before[grant.request_id].state == "cancelled")
+        if gone:
+            self.running.remove((grant, process))
+            self.old.append(grant)
+        else:
+            lease = min(self.world.clock() + 20_000, grant.ends_at + laws.GRACE_MS)
+            self.leases[grant.held] = lease
+
+    def _claim(self, shard: str, sweeper: str, heard: bool = True) -> Reply:
+        now = self.world.clock()
+        if now - self.swept.get(shard, 0) > 2500:
+            self.client.delete(f"{shard}:lock")  # it lapses on the server's clock, which the test does not have
+        lost = lost_stamps(self.marks, self.world.reader.workers(), now)
+        reply = self.world.ledger.claim(shard, sweeper=sweeper, lost=lost)
+        if not reply.busy:
+            self._check_claim(shard)
+            self.swept[shard] = now
+        for key, stamp in reply.marks.items():
+            self.marks[key] = max(self.marks.get(key, 0), stamp)
+        if heard:
+            self._heard(reply, sweeper)
+        return reply
+
+    def _check_claim(self, shard: str) -> None:
+        """Nobody loses a run to a sweeper before its lease is over, or right after the sweepers were away."""
+        now = self.world.clock()
+        away = now - self.swept.get(shard, 0) > 5000
+        for request_id, after in snapshot.take(self.world, self.plans).items():
+            for ref, record in self.before[request_id].records.items() if request_id in self.before else ():
+                if record["state"] == "running" and after.records[ref]["state"] in {"queued", "retrying", "lost"}:
+                    held = Held(request_id=request_id, ref=ref, generation=1, attempt=record["attempt"])
+                    assert now >= self.leases[held], f"{ref} was taken away before its lease was over"
+                    assert not away, "no lease lapses right after a gap"
+
+    @invariant()
+    def laws(self) -> None:
+        self.calls += 1
+        after = snapshot.take(self.world, self.plans)
+        for request_id, request in after.items():
+            laws.always(request, self.world.clock())
+            if request_id in self.before:
+                laws.between(self.before[request_id], request)
+        assert set(self.before) <= set(after)
+        self.before = after
+
+    def _over(self, request: Request) -> bool:
+        """Whether a sweep came after the last moment that a request may take, and it has not ended."""
+        last = self.swept.get(self.world.ledger.shard_of(request.request_id), 0)
+        return bool(last > request.head["finish_at"] + SWEEP_MS)
+
+    def _honest_second(self) -> None:
+        self.world.clock.ms += SWEEP_MS * (5 if self.workless else 1)
+        self._sweep_all()
+        if self.workless:
+            return
+        self._start_all("p1")
+        for grant, process in self.running:
+            self.old.append(grant)
+            self._heard(self._settle(grant, "ok"), process)
+            self.laws()
+        self.running = []
+
+    def _sweep_all(self) -> None:
+        for shard in self.world.ledger.shards:
+            more = True
+            while more:
+                self.client.delete(f"{shard}:lock")
+                more = self._claim(shard, "honest").more
+                self.laws()
+
+    def _check_report(self, request_id: str, request: Request) -> None:
+        """Every answer's items are there, exactly once."""
+        report = self.world.reader.report(request_id)
+        assert report.is_final
+        answered = [ref for ref in sorted(request.runs, key=int) if request.runs[ref]["state"] == "ok"]
+        assert self.world.reader.answered(request_id) == answered
+        for ref in answered:
+            (item,) = self.world.reader.items_of(request_id, [ref])
+            assert item in self.offered[request_id, ref]
+
+    def _order(self, request_id: str, ref: str, *, generation: int = 1, delivery: int = 1) -> Order:
+        changes = {"generation": generation, "delivery": delivery}
+        named = {"name": ref, "task": f"t.{ref}", "queue": QUEUE, "topic": "t", "priority": "normal"}
+        return Order(**self.world.order(request_id, ref, **changes) | named)
+
+    @staticmethod
+    def _pick(from_: list[Any], pick: int) -> Any:
+        return from_[pick % len(from_)]
+
+
+class _Dies:
+    """A ledger's calls, until the client dies."""
+
+    def __init__(self, call: Callable[..., bytes], calls: Any) -> None:
+        self._call, self._calls = call, calls
+
+    def __call__(self, *args: Any, **kwargs: Any) -> bytes:
+        next(self._calls)
+        return self._call(*args, **kwargs)

@@ -1,0 +1,152 @@
+"""Each key line of the scripts, taken out or turned round: a test must notice.
+
+A mutant is a replacement in the text of the scripts, and the tests that promise to catch it. The random
+machine of ``test_stateful.py`` must catch those marked so, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from redis import Redis
+
+from celery_collectors.ledger import ledger as ledger_module
+from celery_collectors.ledger import scripts
+from tests.ledger import test_advance as advance
+from tests.ledger import test_backlog as backlog
+from tests.ledger import test_cancel as cancel
+from tests.ledger import test_claim as claim
+from tests.ledger import test_policy as policy
+from tests.ledger import test_renew as renew
+from tests.ledger import test_settle as settle
+from tests.ledger import test_start as start
+from tests.ledger.test_stateful import machine
+from tests.ledger.world import World
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One replacement, the test that must fail with it, and whether the random machine must find it."""
+
+    name: str
+    old: str
+    new: str
+    caught_by: Callable[[World], None]
+    random: bool = True
+
+
+MUTANTS = (
+    Mutant("a lease keeps nobody out", "if rec.state == 'running' then\n", "if false then\n",
+           start.test_a_run_starts_once_and_copies_of_its_message_are_refused),
+    Mutant("a token is not remembered", "if rec.token ~= A.token then", "if true then",
+           start.test_asking_again_after_a_lost_reply_gives_the_same_answer),
+    Mutant("runs start after the deadline", "if NOW >= head.deadline_at then return refuse('late') end", "",
+           start.test_nothing_starts_at_the_deadline_though_nobody_swept),
+    Mutant("stages start after their time", "if NOW >= head.finish_at then return refuse('late') end", "",
+           start.test_no_stage_starts_when_its_time_is_over_though_nobody_swept, random=False),
+    Mutant("runs start while the request is closing", "if head.state ~= 'collecting' or head.closing then",
+           "if head.state ~= 'collecting' then",
+           policy.test_closing_many_runs_lets_answers_in_and_no_new_starts, random=False),
+    Mutant("a retrying run starts early", "if rec.state == 'retrying' then return refuse('not due') end",
+           "if rec.state == 'retrying' then rec.state = 'queued' end",
+           start.test_a_retrying_run_waits_for_its_time),
+    Mutant("a late confirmation revives", "if rec and rec.state == 'queued' and head.generation",
+           "if rec and head.generation", start.test_published_after_start_changes_nothing),
+    Mutant("a second success wins again", "or RUN_ENDED[rec.state]\n  or not (answered or current) then",
+           "or not (answered or current) then rec.state = 'running'",
+           settle.test_a_second_winner_is_late_and_changes_nothing),
+    Mutant("a stale failure counts", "or not (answered or current) then", "then",
+           settle.test_a_failure_of_a_stale_attempt_does_not_count),
+    Mutant("settling twice counts twice", "return rec.settled == A.attempt and rec.generation == A.generation",
+           "return false", settle.test_settling_twice_says_the_same_and_counts_once, random=False),
+    Mutant("a stage commits late", "or not (A.state == 'ok' or current) then", "then",
+           advance.test_a_late_failure_of_a_stage_does_not_count, random=False),
+    Mutant("the value is not kept", "if A.items > 0 then redis.call('HSET'", "if A.items > 9 then redis.call('HSET'",
+           settle.test_answers_of_all_runs_complete_a_request_without_stages),
+    Mutant("first=n is forgotten", "return head.first ~= nil and head.answered >= head.first and is_met(head)",
+           "return false", policy.test_first_ends_the_others_as_skipped_running_ones_too),
+    Mutant("first=n ignores what is required", "head.answered >= head.first and is_met(head)",
+           "head.answered >= head.first", policy.test_first_waits_for_what_is_required),
+    Mutant("min_ok ends collecting", "elseif ends_early(head) or is_impossible(head) then",
+           "elseif is_met(head) or is_impossible(head) then", policy.test_min_ok_never_ends_collecting_early),
+    Mutant("the impossible goes on", "elseif ends_early(head) or is_impossible(head) then",
+           "elseif ends_early(head) then", policy.test_what_has_become_impossible_ends_at_once),
+    Mutant("missing is not counted", "if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end", "",
+           claim.test_at_the_deadline_open_runs_time_out_and_say_why),
+    Mutant("crashes have no cap", "if rec.crashes < cap then", "if true then",
+           claim.test_a_run_that_kills_its_processes_is_lost_at_the_cap),
+    Mutant("a living process crashed", "local crashed = NOW >= seen + (over_time and A.silent_ms or A.lease_ms)",
+           "local crashed = true", claim.test_a_lapse_of_a_process_that_renews_others_is_no_crash, random=False),
+    Mutant("a gap takes all leases", "elseif NOW < grace_until then", "elseif false then",
+           claim.test_a_sweeper_that_was_away_gives_the_living_time_to_renew),
+    Mutant("ended runs stay due", "redis.call('ZREM', DUE, member(head.id, ref))\n  redis.call('ZREM', waiting_key",
+           "redis.call('ZREM', waiting_key", claim.test_nothing_is_left_of_an_ended_request_among_what_is_due),
+    Mutant("ended runs stay waiting", "  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))\nend",
+           "end", settle.test_an_ended_run_is_neither_due_nor_waiting),
+    Mutant("ended requests stay for ever", "redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)", "",
+           claim.test_ended_requests_expire_and_leave_the_list),
+    Mutant("a cancel leaves its stage", "if head.state ~= 'collecting' then\n  local ref", "if false then\n  local ref",
+           cancel.test_a_cancelled_stage_neither_starts_nor_commits),
+    Mutant("a cancel leaves its runs", "set_head(head, { closing = 'cancelled', cursor = 0 })\nclose(head)", "",
+           cancel.test_after_a_cancel_everything_has_ended),
+    Mutant("leases outlive the time limit", "math.min(NOW + A.lease_ms, rec.ends_at + A.grace_ms)",
+           "NOW + A.lease_ms", renew.test_no_lease_is_renewed_past_the_time_limit),
+    Mutant("a renewal brings back", "redis.call('ZADD', DUE, 'XX', ", "redis.call('ZADD', DUE, ",
+           renew.test_a_renewal_brings_nothing_back_among_what_is_due, random=False),
+    Mutant("any death will do", "or string.sub(rec.owner, 1, #A.process) ~= A.process\n", "\n",
+           renew.test_a_death_of_another_process_changes_nothing, random=False),
+    Mutant("what is handed out is forgotten", "redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(head.id, ref))",
+           "redis.call('ZREM', DUE, member(head.id, ref))",
+           claim.test_what_is_handed_out_and_not_confirmed_comes_again),
+    Mutant("a copy moves the mark to its run's latest", "local stamp = A.stamp or rec.published_at or head.created_at",
+           "local stamp = NOW",
+           backlog.test_an_early_copy_of_a_run_that_was_handed_out_anew_says_nothing_about_the_rest, random=False),
+    Mutant("marks count at once", "(slot + 1) * MARK_MS <= NOW - A.backlog_ms", "true",
+           backlog.test_a_mark_counts_only_after_a_while, random=False),
+    Mutant("lost is what waits", "'-inf', '(' .. stamp", "'-inf', '+inf'",
+           backlog.test_only_what_was_published_before_the_stamp_is_lost, random=False),
+)  # fmt: skip
+VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel")
+NAMES = [mutant.name for mutant in MUTANTS]
+
+
+@pytest.fixture
+def mutated(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, ledger_client: Redis) -> Mutant:
+    """The scripts as this mutant has them."""
+    mutant: Mutant = request.param
+    read = scripts.source
+    assert any(mutant.old in read(name) for name in VERBS), "the scripts have changed, and this mutant must too"
+    monkeypatch.setattr(scripts, "source", lambda name: read(name).replace(mutant.old, mutant.new))
+    for name in VERBS:
+        ledger_client.script_load(scripts.source(name))  # a mutant that is no Lua would prove nothing
+    return mutant
+
+
+@pytest.mark.parametrize("mutated", MUTANTS, ids=NAMES, indirect=True)
+def test_a_test_catches_it(mutated: Mutant, world: World) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - however it fails
+        mutated.caught_by(world)
+
+
+RANDOM = [mutant for mutant in MUTANTS if mutant.random]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("mutated", RANDOM, ids=[mutant.name for mutant in RANDOM], indirect=True)
+def test_the_random_machine_catches_it(
+    mutated: Mutant, ledger_client: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mutated.random
+    monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 2)
+    search = settings(max_examples=150, stateful_step_count=50, database=None, phases=[Phase.generate])
+    with pytest.raises(Exception):  # noqa: B017
+        run_state_machine_as_test(machine(ledger_client, prefix), settings=search)
+
+
+def test_the_scripts_as_they_are_pass(world: World) -> None:
+    """What catches a mutant catches nothing else."""
+    for place, mutant in enumerate(MUTANTS):
+        mutant.caught_by(World(world.client, f"{world.settings.prefix}.{place}"))
