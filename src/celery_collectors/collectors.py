@@ -292,7 +292,8 @@ class Collectors:
             raise RequestError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
         plan = self._plan(topic, Policy(min_ok=min_ok, required=tuple(required), first=first), only)
         client = self._client
-        request_id = self._reserve(plan, key, request_id)
+        asked_id = self._reserve(plan, key, request_id)
+        request_id = asked_id or str(uuid.uuid4())
         opened = client.ledger.open(
             request_id,
             topic=plan.topic,
@@ -304,7 +305,7 @@ class Collectors:
             messages=messages or self.settings.messages,
             priority=priority,
         )
-        if opened:
+        if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
             client.publish(list(first_orders(plan, request_id, priority)))
         elif (found := client.reader.report(request_id)).topic != plan.topic:
             raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
@@ -313,12 +314,11 @@ class Collectors:
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
         return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=only)
 
-    def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str:
+    def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str | None:
         if request_id is not None:
             return _as_uuid(request_id)
         key = key or _task_key(plan)
-        fresh = str(uuid.uuid4())
-        return fresh if key is None else self._client.ledger.reserve(key, fresh)
+        return None if key is None else self._client.ledger.reserve(key, str(uuid.uuid4()))
 
     def run_local(
         self,

@@ -51,6 +51,7 @@ class Dispatcher:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._producer: Any = None
+        self._declared: set[str] = set()
 
     def publish(self, orders: Iterable[Order]) -> None:
         """Publish orders, a batch at a time, each batch confirmed before the ledger hears of it.
@@ -80,6 +81,7 @@ class Dispatcher:
         )
         connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
         self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+        self._declared.clear()
         return self._producer
 
     @property
@@ -87,23 +89,33 @@ class Dispatcher:
         connection = self._app.connection_for_write()
         return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
+    def _declare(self, producer: Any, name: str) -> None:
+        """Once per connection: a message to a queue that isn't there would vanish without a word."""
+        if name not in self._declared:
+            our_queue(name)(producer.connection.default_channel).declare()
+            self._declared.add(name)
+
     def _send_one(self, producer: Any, order: Order) -> None:
+        self._declare(producer, order.queue)
+        args = (order.topic,) if order.ref.isdigit() else ()
+        kwargs = {"request_id": order.request_id}
         message = self._app.amqp.as_task_v2(
             task_id(order),
             order.task,
-            (order.topic,) if order.ref.isdigit() else (),
-            {"request_id": order.request_id},
+            args,
+            kwargs,
+            argsrepr=repr(args),  # what Flower shows; small already, so Celery's abbreviating is not needed
+            kwargsrepr=repr(kwargs),
             root_id=order.request_id,
             ignore_result=True,
         )
-        named = {name: getattr(order, name) for name in ("request_id", "ref", "generation", "delivery")}
+        named = {name: getattr(order, name) for name in ("request_id", "ref", "generation", "delivery", "stamp")}
         table = _AMQP_PRIORITY if "amqp" in producer.connection.transport.driver_type else _REDIS_PRIORITY
         producer.publish(
             message.body,
             headers={**message.headers, HEADER: named},
             exchange="",
             routing_key=order.queue,
-            declare=[our_queue(order.queue)],
             serializer="json",
             delivery_mode=2,
             priority=table[order.priority],

@@ -47,9 +47,17 @@ class Request:
             RequestUnknown: when the ledger does not hold it.
             LedgerUnavailable: when the ledger does not answer.
         """
-        for _ in self.events(timeout=timeout):
-            pass
+        ends_at = None if timeout is None else time.monotonic() + timeout
+        with self._reader.end_of(self.id) as wait_for_end:
+            while not self._is_over():
+                wait_for_end(self._block_s(ends_at, timeout))
         return self.report()
+
+    def _block_s(self, ends_at: float | None, timeout: float | None) -> float:
+        left_s = BLOCK_S if ends_at is None else ends_at - time.monotonic()
+        if left_s <= 0:
+            raise WaitTimeout(f"request {self.id} is still {self.state} after {timeout} s; it goes on")
+        return min(BLOCK_S, left_s)
 
     def report(self) -> Report:
         """Return the report as of now.
@@ -77,19 +85,14 @@ class Request:
         """
         ends_at = None if timeout is None else time.monotonic() + timeout
         while True:
-            block_s = BLOCK_S if ends_at is None else min(BLOCK_S, ends_at - time.monotonic())
-            found = self._reader.events(self.id, after, block_s=max(0.0, block_s))
+            found = self._reader.events(self.id, after, block_s=self._block_s(ends_at, timeout))
             for event in found:
                 after = event.id
                 yield event
                 if event.subject == "request" and event.state in REQUEST_ENDED:
                     return
-            if found:
-                continue
-            if self._is_over():
+            if not found and self._is_over():
                 return
-            if ends_at is not None and time.monotonic() >= ends_at:
-                raise WaitTimeout(f"request {self.id} is still {self.state} after {timeout} s; it goes on")
 
     def _is_over(self) -> bool:
         state = self.state

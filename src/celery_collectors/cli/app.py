@@ -21,7 +21,7 @@ def app_name(wanted: Wanted, settings: Settings) -> str:
     if not name:
         raise Complaint(
             "no app is given",
-            hint="collectors --app package.module …; or set COLLECTORS_APP; or app in [tool.collectors] of pyproject.toml",
+            hint="collectors --app package.module …; or COLLECTORS_APP; or app in pyproject.toml's [tool.collectors]",
         )
     return name
 
@@ -39,7 +39,7 @@ def refuse_what_is_not_there(name: str) -> None:
     """
     parts = name.partition(":")[0].split(".")
     path: Any = None
-    for depth in range(1, max(2, len(parts) if ":" in name else len(parts))):
+    for depth in range(1, max(2, len(parts))):
         module = ".".join(parts[:depth])
         spec = next((s for finder in sys.meta_path if (s := finder.find_spec(module, path))), None)
         if spec is None:
@@ -64,7 +64,7 @@ def load(wanted: Wanted, name: str) -> Collectors:
             found = _find(name)
     except CollectorsError as error:
         raise Complaint(f"{where(error)}: {error}") from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
+    except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
     return Collectors.of(found)
 
@@ -76,6 +76,8 @@ def _find(name: str) -> Any:
     try:
         found = find_app(name)
     except ModuleNotFoundError as error:
+        if error.name == name and ":" in name:
+            raise _no_app(name) from error
         if error.name and name.replace(":", ".").startswith(error.name):
             raise _no_module(name, error.name) from error
         raise
@@ -100,7 +102,7 @@ def _is_find_apps_own(error: AttributeError) -> bool:
 def _no_module(name: str, module: str) -> Complaint:
     return Complaint(
         f"there is no module {module!r} for the app {name!r}",
-        hint=f"it is looked for in {Path.cwd()} and among the installed packages; change folder, or check --app",
+        hint=f"it is looked for in {Path.cwd()} and in what is installed; change folder, or mend --app",
     )
 
 

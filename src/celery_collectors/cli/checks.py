@@ -68,9 +68,7 @@ def failed_start(error: CollectorsError) -> Check:
 
 def no_place(error: click.ClickException) -> Check:
     """The app could not be found, or its servers were not said."""
-    return Check(
-        name="app", state="fail", message=error.format_message(), remedy=getattr(error, "hint", None)
-    )
+    return Check(name="app", state="fail", message=error.format_message(), remedy=getattr(error, "hint", None))
 
 
 def everything(place: Place) -> Iterator[Check]:
@@ -103,9 +101,7 @@ def app(place: Place) -> Check:
             message=f"{place.app_name} declares no collectors",
             remedy="decorate a function with @collectors.collector, in a module that the app imports",
         )
-    return Check(
-        name="app", state="ok", message=f"{place.app_name}: {len(names)} collectors: {', '.join(names)}"
-    )
+    return Check(name="app", state="ok", message=f"{place.app_name}: {len(names)} collectors: {', '.join(names)}")
 
 
 def deduplication(place: Place) -> Check:
@@ -114,7 +110,7 @@ def deduplication(place: Place) -> Check:
         return Check(
             name="deduplication",
             state="fail",
-            message="worker_deduplicate_successful_tasks is on: a message that comes again fails unrun, or hangs",
+            message="worker_deduplicate_successful_tasks is on: redelivered messages fail unrun, or hang",
             remedy="set app.conf.worker_deduplicate_successful_tasks = False; the ledger sees to duplicates",
         )
     return Check(name="deduplication", state="ok", message="worker_deduplicate_successful_tasks is off")
@@ -140,7 +136,7 @@ def ledger_facts(place: Place) -> dict[str, Any]:
     place.collectors.list(1)  # as a client would use it: also finds a ledger made with other settings
     client = connect(place.collectors.ledger_url, patience_s=1.0)
     try:
-        facts: dict[str, Any] = dict(client.info())  # type: ignore[arg-type]
+        facts: dict[str, Any] = dict(client.info())
         before_s = time.time()
         now: Any = client.time()
         facts["clock_s"] = now[0] + now[1] / 1e6 - (before_s + time.time()) / 2
@@ -153,7 +149,7 @@ def ledger(place: Place, facts: dict[str, Any]) -> Check:
     """Which server it is."""
     kind = "Valkey" if "valkey_version" in facts else "Redis"
     number = str(facts.get("valkey_version") or facts.get("redis_version"))
-    if int(number.split(".")[0]) < LEDGER_MIN_VERSION:
+    if int(number.partition(".")[0]) < LEDGER_MIN_VERSION:
         remedy = "use Redis 7 or Valkey 8, or newer"
         return Check(name="ledger", state="fail", message=f"{kind} {number} is too old", remedy=remedy)
     where = "embedded, in " + str(place.home) if place.home else "answers"
@@ -190,9 +186,7 @@ def clock(facts: dict[str, Any]) -> Check:
     """Deadlines are kept by the ledger's clock; here they are only shown."""
     off_s = float(facts["clock_s"])
     if abs(off_s) <= CLOCK_TOLERANCE_S:
-        return Check(
-            name="clock", state="ok", message=f"differs from the ledger's by {abs(off_s) * 1000:.0f} ms"
-        )
+        return Check(name="clock", state="ok", message=f"differs from the ledger's by {abs(off_s) * 1000:.0f} ms")
     return Check(
         name="clock",
         state="warn",
@@ -217,9 +211,7 @@ def workers(place: Place) -> Check:
         )
     if place.home:
         message = crash_loop(place) or "the embedded worker has not reported itself"
-        return Check(
-            name="workers", state="fail", message=message, remedy=f"read {place.home / 'worker.log'}"
-        )
+        return Check(name="workers", state="fail", message=message, remedy=f"read {place.home / 'worker.log'}")
     return Check(
         name="workers",
         state="fail",

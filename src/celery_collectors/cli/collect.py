@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_collectors.cli.complaints import Complaint
-from celery_collectors.cli.duration import Duration
+from celery_collectors.cli.duration import duration
 from celery_collectors.cli.exit_codes import ExitCode
 from celery_collectors.cli.interrupts import Interrupts, counted
+from celery_collectors.errors import UnavailableError
 
 if TYPE_CHECKING:
     from celery_collectors.cli.output import OutputFile
@@ -34,27 +35,23 @@ class Delivery:
 
 @click.command(short_help="Ask for a topic and wait for the answer.")
 @click.argument("topic")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, on stdout.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, on stdout."
+    "--deadline", type=duration, metavar="DURATION", help="When collecting ends: 45, 30s, 2m, 1h30m. Default 30s."
 )
-@click.option("--deadline", type=Duration(), help="When collecting ends: 45, 30s, 2m, 1h30m. Default 30s.")
-@click.option("--finish", type=Duration(), help="How long the stages may take after that. Default 60s.")
+@click.option(
+    "--finish", type=duration, metavar="DURATION", help="How long the stages may take after that. Default 60s."
+)
 @click.option("--min-ok", type=int, default=1, metavar="N", help="How many must answer. Default 1.")
 @click.option("--required", multiple=True, metavar="NAME", help="One that must answer; can be repeated.")
 @click.option("--first", type=int, metavar="N", help="Stop collecting once N have answered.")
-@click.option(
-    "-c", "--collector", "only", multiple=True, metavar="NAME", help="Ask this one; can be repeated."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer to FILE."
-)
+@click.option("-c", "--collector", "only", multiple=True, metavar="NAME", help="Ask this one; can be repeated.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer to FILE.")
 @click.option("--detach", is_flag=True, help="Print the request's id at once and don't wait.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True)
 @click.option("--key", metavar="TEXT", help="Asking again with the same key joins the same request.")
 @click.pass_obj
-def collect(
-    wanted: Wanted, *, topic: str, as_json: bool, output: Path | None, detach: bool, **asked: Any
-) -> None:
+def collect(wanted: Wanted, /, *, topic: str, as_json: bool, output: Path | None, detach: bool, **asked: Any) -> None:
     """Ask every subcollector for TOPIC and print the answer.
 
     The result goes to stdout, progress and the report on who answered to
@@ -76,21 +73,23 @@ def collect(
     sys.exit(int(code))
 
 
-def _collect(
-    place: Place, topic: str, asked: dict[str, Any], delivery: Delivery, interrupts: Interrupts
-) -> ExitCode:
+def _collect(place: Place, topic: str, asked: dict[str, Any], delivery: Delivery, interrupts: Interrupts) -> ExitCode:
     from celery_collectors.cli.place import note_replaced_broker, refuse_unreachable_broker
 
     refuse_unreachable_broker(place)
-    if not delivery.as_json:
-        note_replaced_broker(place)
     interrupts.hold()
     # An id of our own, so that it is known whatever happens while the request is opened.
     request_id = None if asked["key"] else str(uuid.uuid4())
     request = place.collectors.request(topic, request_id=request_id, **asked)
+    if not delivery.as_json:
+        note_replaced_broker(place)
     if delivery.detach:
         return _leave(place, request, delivery)
-    report = _follow(place, request, interrupts, quiet=delivery.as_json)
+    try:
+        report = _follow(place, request, interrupts, quiet=delivery.as_json)
+    except UnavailableError:
+        click.echo(f"note: look at {request.id} once it is back: {_show(place, request)}", err=True)
+        raise
     if report is None:
         report = _interrupted(place, request, interrupts)
     if report is None:
@@ -127,13 +126,17 @@ def _interrupted(place: Place, request: Request, interrupts: Interrupts) -> Repo
     """Let go of the request; if Ctrl-C comes again, cancel it, and return its report."""
     _keep_going(place, request)
     click.echo(f"\ndetached; {request.id} goes on", err=True)
-    click.echo(f"look at it: {place.command} requests show {request.id}", err=True)
+    click.echo(f"look at it: {_show(place, request)}", err=True)
     if interrupts.can_come_again:
         click.echo("press Ctrl-C again within 2 s to cancel it", err=True)
     if not interrupts.again():
         return None
     request.cancel("interrupted twice", by="the command line")
     return request.report()
+
+
+def _show(place: Place, request: Request) -> str:
+    return f"{place.command} requests show {request.id}"
 
 
 def _hand_over(place: Place, request: Request, report: Report, delivery: Delivery) -> ExitCode:
@@ -152,7 +155,7 @@ def _hand_over(place: Place, request: Request, report: Report, delivery: Deliver
 
 
 def _answer(place: Place, request: Request, report: Report, delivery: Delivery) -> Any:
-    """What is asked for, as pieces of JSON: the report, the result, or the items if nothing makes a result."""
+    """Pieces of JSON: the report, the result, or the items if the app makes no result of them."""
     from celery_collectors.cli.output import json_array
     from celery_collectors.cli.text import as_json
 

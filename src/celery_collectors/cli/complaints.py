@@ -31,15 +31,18 @@ class Complaint(click.ClickException):
     def __init__(self, message: str, *, hint: str | None = None, code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(message)
         self.hint = hint
-        self.exit_code = int(code)
+        self.code = code
 
 
 class Group(click.Group):
     """A click group whose errors all look alike, also as a part of ``celery``'s own command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the group's own options."""
+        """Read the group's own options; without any argument, help is what was meant."""
         with one_line_errors(ctx):
+            if not args:
+                click.echo(ctx.get_help())
+                ctx.exit()
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -60,7 +63,7 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort):
         _end(ctx, "interrupted; nothing was asked", None, ExitCode.INTERRUPTED)
     except click.ClickException as error:
-        _end(ctx, error.format_message(), _hint(error), ExitCode(error.exit_code))
+        _end(ctx, error.format_message(), _hint(error), getattr(error, "code", ExitCode.USAGE))
     except CollectorsError as error:
         _end(ctx, str(error), None, of_error(error))
     except Exception as error:  # noqa: BLE001 - the outermost boundary: nobody should meet a traceback unasked
@@ -114,9 +117,7 @@ def _is_of_a_connection(error: Exception) -> bool:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
     names = {f"{type_.__module__}.{type_.__name__}" for type_ in type(error).__mro__}
-    return not names.isdisjoint(
-        {"redis.exceptions.RedisError", "kombu.exceptions.OperationalError", "socket.gaierror"}
-    )
+    return not names.isdisjoint({"redis.exceptions.RedisError", "kombu.exceptions.OperationalError", "socket.gaierror"})
 
 
 def where(error: BaseException, project: Path | None = None) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Check app, servers, workers and settings.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def doctor(wanted: Wanted, *, as_json: bool) -> None:
+def doctor(wanted: Wanted, /, *, as_json: bool) -> None:
     """Check that app, servers, workers and settings are as they should be.
 
     Each finding comes with its remedy. Ends with 0 when nothing failed, 1 when

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 
@@ -34,16 +33,9 @@ def seconds(text: str) -> float:
     return sum(float(found[unit]) * size_s for unit, size_s in _UNITS_S.items() if found[unit])
 
 
-class Duration(click.ParamType):
-    """An option's value that is a duration, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read what was typed; a bad one is a usage error."""
-        if isinstance(value, float):
-            return value
-        try:
-            return seconds(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def duration(text: str) -> float:
+    """An option's type: what was typed, as seconds; a bad one is a usage error."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

@@ -96,8 +96,8 @@ def no_worker(place: Place) -> str | None:
     if any(queue in beat.queues for beat in place.collectors.workers()):
         return None
     return (
-        f"no worker consumes the queue {queue!r}; the request waits. Start one with the same broker and ledger: "
-        f"celery -A {place.app_name} worker"
+        f"no worker consumes the queue {queue!r}; the request waits. "
+        f"Start one with the same broker and ledger: celery -A {place.app_name} worker"
     )
 
 
@@ -107,4 +107,5 @@ def crash_loop(place: Place) -> str | None:
 
     if place.home is None or (said := status(place.home)).worker != "crash-loop":
         return None
-    return f"the embedded worker keeps crashing: {' '.join(said.log_tail[-1:])} (see {place.home / 'worker.log'})"
+    last_words = " ".join(said.log_tail[-1:])
+    return f"the embedded worker keeps crashing: {last_words} (see {place.home / 'worker.log'})"

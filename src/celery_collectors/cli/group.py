@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import sys
 
 import click
 
@@ -25,13 +26,15 @@ def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) ->
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
 
 
-@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-A", "--app", metavar="APP", help="Where the Celery app is: package.module[:attribute].")
 @click.option("--broker", metavar="URL", help="Use this broker instead of the embedded engine.")
 @click.option("--ledger", metavar="URL", help="The Redis or Valkey with the ledger, for --broker.")
@@ -45,9 +48,7 @@ def _version(package: str) -> str:
     help="Show the version and exit.",
 )
 @click.pass_context
-def collectors(
-    ctx: click.Context, *, app: str | None, broker: str | None, ledger: str | None, debug: bool
-) -> None:
+def collectors(ctx: click.Context, *, app: str | None, broker: str | None, ledger: str | None, debug: bool) -> None:
     """Ask many flaky sources about a topic: one clean result, on time, and an honest report of who failed.
 
     \b
@@ -64,13 +65,10 @@ def collectors(
     130 interrupted.
     """
     del debug  # read from the context by whoever prints an error
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
-        ctx.exit()
     ctx.obj = wanted_from(ctx, app=app, broker=broker, ledger=ledger)
 
 
-@click.group(cls=Group, name="collectors", hidden=True)
+@click.group(cls=Group, no_args_is_help=False, name="collectors", hidden=True)
 def the_collectors() -> None:
     """Look at the collectors that the app declares.
 
@@ -86,4 +84,7 @@ for command in (collect, requests, list_collectors, the_collectors, doctor):
 
 def main() -> None:
     """Run ``collectors``; ends the process."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for good
     collectors(prog_name="collectors")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--topic", help="Only those that take this topic.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_collectors(wanted: Wanted, *, topic: str | None, as_json: bool) -> None:
+def list_collectors(wanted: Wanted, /, *, topic: str | None, as_json: bool) -> None:
     """List the collectors that the app declares, and the topics they take.
 
     \b
@@ -55,7 +55,5 @@ def _print(rows: list[dict[str, Any]]) -> None:
     if not rows:
         click.echo("no collectors are declared; decorate a function with @collectors.collector", err=True)
         return
-    shown = [
-        row | {"topics": ", ".join(row["topics"]), "timeout_s": f"{row['timeout_s']:g} s"} for row in rows
-    ]
+    shown = [row | {"topics": ", ".join(row["topics"]), "timeout_s": f"{row['timeout_s']:g} s"} for row in rows]
     print_declared(shown, sys.stdout)

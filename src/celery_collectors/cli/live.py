@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,15 @@ from rich.text import Text
 
 from celery_collectors.cli.look import console, icon, style, words
 from celery_collectors.cli.progress import ENDED, Line, Progress, now_ms
-from celery_collectors.cli.text import printable, seconds_text
+from celery_collectors.cli.text import clock_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery_collectors.events import Event
 
+REDRAW_S = 0.05
 _SPARE_LINES = 4  # the head, the line about those not shown, the stages' first, the cursor
-_WIDE = 72
 _FIRST = ("running", "retrying", "failed", "timed_out", "lost", "queued")
 
 
@@ -32,16 +33,20 @@ class Live:
         self._progress = progress
         self._console = console(sys.stderr)
         self._live = RichLive(console=self._console, auto_refresh=False, transient=True)
+        self._drawn_s = 0.0
 
     def showing(self) -> AbstractContextManager[object]:
         """Draw while the block lasts."""
         return self._live
 
-    def hear(self, event: Event) -> None:
-        """What happened is in the progress already; drawing follows with the next tick."""
+    def hear(self, _event: Event) -> None:
+        """What happened is in the progress already; draw it, unless that was done a moment ago."""
+        if time.monotonic() - self._drawn_s >= REDRAW_S:
+            self.tick()
 
     def tick(self) -> None:
         """Draw."""
+        self._drawn_s = time.monotonic()
         self._live.update(self._drawing(), refresh=True)
 
     def _drawing(self) -> Group:
@@ -57,9 +62,12 @@ class Live:
     def _head(self) -> Text:
         progress = self._progress
         deadline_s = (progress.deadline_ms - progress.created_ms) / 1000
-        head = _text(f"{progress.topic}  ", "bold")
-        head.append(f"{progress.state}  ", style="blue")
-        head.append(f"{seconds_text(progress.elapsed_s())} of {seconds_text(deadline_s)}", style="dim")
+        head = Text.assemble(
+            (printable(progress.topic), "bold"),
+            (f"  {progress.state}", "blue"),
+            (f"  {clock_text(progress.elapsed_s())} of {clock_text(deadline_s)}", "dim"),
+        )
+        head.truncate(self._console.width, overflow="ellipsis")
         return head
 
     def _table(self, lines: Sequence[Line]) -> Table:
@@ -67,7 +75,7 @@ class Live:
         table.add_column(width=1, no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, self._console.width // 3))
         table.add_column(no_wrap=True, min_width=9)
-        table.add_column(no_wrap=True, justify="right", min_width=6)
+        table.add_column(no_wrap=True, justify="right", min_width=5)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for line in lines:
             table.add_row(*self._row(line))
@@ -80,7 +88,7 @@ class Live:
             Text(icon(line.state, self._console.encoding), style=look),
             Text(printable(line.name)),
             Text(words(line.state), style=look),
-            Text("" if elapsed_s is None else seconds_text(elapsed_s), style="dim"),
+            Text("" if elapsed_s is None else clock_text(elapsed_s), style="dim"),
             _text(_detail(line), "dim" if line.error is None else look),
         )
 
@@ -93,10 +101,8 @@ def _detail(line: Line) -> str:
     if line.attempt > 1:
         said.append(f"attempt {line.attempt}")
     if line.due_ms is not None:
-        said.append(f"again in {seconds_text(max(0.0, (line.due_ms - now_ms()) / 1000))}")
-    if line.error:
-        said.append(line.error)
-    return ", ".join(said)
+        said.append(f"again in {clock_text(max(0.0, (line.due_ms - now_ms()) / 1000))}")
+    return ": ".join(part for part in (", ".join(said), line.error) if part)
 
 
 def _fitting(lines: list[Line], room: int) -> tuple[list[Line], int]:

@@ -35,6 +35,7 @@ _STYLES = {
     "skipped": "dim",
     "cancelled": "magenta",
 }
+WIDTH_OF_A_FILE = 1000  # where no terminal wraps, a row is one line, and grep finds whole names
 _RUNNING = ("▸", ">")
 
 
@@ -61,7 +62,8 @@ def console(stream: IO[str]) -> Console:
     """A console that prints text as it is: brackets are no markup, numbers get no colours of their own."""
     from rich.console import Console
 
-    return Console(file=stream, markup=False, highlight=False, emoji=False, safe_box=True)
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else WIDTH_OF_A_FILE
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def is_lively(stream: IO[str]) -> bool:

@@ -90,9 +90,7 @@ def _configured(wanted: Wanted, name: str, broker: str) -> Iterator[Place]:
     collectors = load(wanted, name)
     _refuse_without_ledger(collectors, broker)
     if wanted.ledger and collectors.ledger_url != wanted.ledger:
-        raise Complaint(
-            "the app's own code says where its ledger is, and --ledger differs", hint="leave --ledger out"
-        )
+        raise Complaint("the app's own code says where its ledger is, and --ledger differs", hint="leave --ledger out")
     yield Place(collectors=collectors, app_name=name, home=None, command=wanted.command)
 
 
@@ -100,9 +98,7 @@ def _configured(wanted: Wanted, name: str, broker: str) -> Iterator[Place]:
 def _embedded(wanted: Wanted, name: str, settings: Settings, worker: bool) -> Iterator[Place]:
     """Start the engine and import the app at the same time, so that neither waits for the other."""
     if wanted.ledger:
-        raise Complaint(
-            "--ledger is for a broker of your own", hint="give --broker too, or leave --ledger out"
-        )
+        raise Complaint("--ledger is for a broker of your own", hint="give --broker too, or leave --ledger out")
     if wanted.celery_app is None:
         refuse_what_is_not_there(name)
     home = home_of(name, settings)
@@ -164,10 +160,8 @@ def note_replaced_broker(place: Place) -> None:
     from kombu.utils.url import maybe_sanitize_url
 
     own = place.collectors.app.conf.get("broker_url")
-    if place.home and own and own not in (os.environ[_BROKER_VARIABLES[0]], None):
-        note(
-            f"the embedded engine stands in for the app's own broker {maybe_sanitize_url(own)}; --broker uses that"
-        )
+    if place.home and own and own != os.environ[_BROKER_VARIABLES[0]]:
+        note(f"the embedded engine stands in for {maybe_sanitize_url(own)}; --broker would use that")
 
 
 def refuse_unreachable_broker(place: Place) -> None:
@@ -184,7 +178,7 @@ def refuse_unreachable_broker(place: Place) -> None:
     with connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
-        except Exception as error:  # noqa: BLE001 - every transport has errors of its own, some of them undeclared
+        except Exception as error:
             raise BrokerUnavailable(
-                f"the broker at {connection.as_uri()} can't be reached: {error}. Is it running?"
+                f"the broker at {connection.as_uri()} can't be reached: {str(error).rstrip('.')}. Is it running?"
             ) from error

@@ -30,11 +30,11 @@ class Line:
     def hear(self, event: Event) -> None:
         """Take over what an event says."""
         self.state, self.attempt, self.items = event.state, event.attempt, event.items
-        self.error = f"{event.error.type}: {event.error.message}" if event.error else None
+        self.error = event.error.message if event.error else None
         self.due_ms = None if event.delay_s is None else event.at_ms + event.delay_s * 1000
         if event.state == "running":
             self.started_ms = event.at_ms
-        self.ended_ms = event.at_ms if event.state in ENDED else None
+        self.ended_ms = None if event.state == "running" else event.at_ms
 
     def elapsed_s(self, now_ms: float) -> float | None:
         """Seconds of the attempt that runs, or ran last."""

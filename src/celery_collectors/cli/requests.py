@@ -29,7 +29,7 @@ _STATES = (
 )  # fmt: skip
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, no_args_is_help=False)
 def requests() -> None:
     """Look at requests, those in flight and those that ended.
 
@@ -43,7 +43,7 @@ def requests() -> None:
 @click.option("--events", is_flag=True, help="Show everything that happened, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_obj
-def show(wanted: Wanted, *, request_id: str, events: bool, as_json: bool) -> None:
+def show(wanted: Wanted, /, *, request_id: str, events: bool, as_json: bool) -> None:
     """Show the report and the result of the request ID.
 
     The first six characters of an id are enough, if they are those of one of
@@ -77,13 +77,9 @@ def find(collectors: Collectors, text: str) -> Request:
     except ValueError:
         pass
     if len(text) < PREFIX_MIN_CHARS:
-        raise Complaint(
-            f"{text!r} is too short for an id", hint=f"give at least {PREFIX_MIN_CHARS} characters"
-        )
+        raise Complaint(f"{text!r} is too short for an id", hint=f"give at least {PREFIX_MIN_CHARS} characters")
     newest = collectors.list(NEWEST).requests
-    return collectors.get(
-        _only_one(text, [one.request_id for one in newest if one.request_id.startswith(text)])
-    )
+    return collectors.get(_only_one(text, [one.request_id for one in newest if one.request_id.startswith(text)]))
 
 
 def recorded(request: Request) -> list[Event]:
@@ -91,15 +87,13 @@ def recorded(request: Request) -> list[Event]:
     found: list[Event] = []
     with suppress(WaitTimeout):
         for event in request.events(timeout=0.01):
-            found.append(event)  # noqa: PERF402 - extend() would lose what came before the timeout
+            found.append(event)
     return found
 
 
 def _only_one(text: str, ids: list[str]) -> str:
     if len(ids) > 1:
-        raise Complaint(
-            f"{text!r} fits {len(ids)} requests: {', '.join(ids[:5])}", hint="give more of the id"
-        )
+        raise Complaint(f"{text!r} fits {len(ids)} requests: {', '.join(ids[:5])}", hint="give more of the id")
     return ids[0] if ids else text
 
 
@@ -126,16 +120,12 @@ def _print(report: Report, events: list[Event] | None) -> None:
 
 
 @requests.command("list", short_help="List requests, the newest first.")
-@click.option(
-    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most."
-)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
 @click.option("--state", type=click.Choice(_STATES), metavar="STATE", help="Only those in this state.")
 @click.option("--cursor", metavar="CURSOR", help="Go on from an earlier list.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_requests(
-    wanted: Wanted, *, limit: int, state: str | None, cursor: str | None, as_json: bool
-) -> None:
+def list_requests(wanted: Wanted, /, *, limit: int, state: str | None, cursor: str | None, as_json: bool) -> None:
     """List requests, the newest first.
 
     States: collecting, gathering, cleaning, processing, complete, partial,

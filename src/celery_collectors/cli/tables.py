@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_collectors.cli.look import console, icon, style, words
-from celery_collectors.cli.progress import counted
 from celery_collectors.cli.text import printable, seconds_text
 
 if TYPE_CHECKING:
@@ -19,54 +18,53 @@ if TYPE_CHECKING:
     from celery_collectors.ledger.reading import Summary
     from celery_collectors.model import ErrorInfo, Outcome, Report
 
-_WIDE = 76  # from here on errors have a column; below they stand under the table
+_WIDE = 110  # from here on errors have a column; below they stand under the table
+_NARROW = 60  # below, only what matters most
 
 
 def print_report(report: Report, stream: IO[str]) -> None:
     """Print what happened to every source."""
     out = console(stream)
     rows = {**report.outcomes, **{f"({name})": stage for name, stage in report.stages.items()}}
-    wide = out.width >= _WIDE
-    out.print(_outcomes(rows, out, with_errors=wide))
-    if not wide:
-        _print_errors(rows, out)
+    errors = {name: one.error for name, one in rows.items() if one.error}
+    out.print(_outcomes(rows, out, with_errors=bool(errors) and out.width >= _WIDE))
+    if out.width < _WIDE:
+        for name, error in errors.items():
+            out.print(_text(f"{name}: {_error(error)}", style(rows[name].state)), soft_wrap=True)
     if report.error:
         out.print(_text(_error(report.error), style(report.state)), soft_wrap=True)
     out.print(_summary(report, out), soft_wrap=True)
+    out.print(Text(f"request {report.request_id}", style="dim"), soft_wrap=True)
 
 
 def _outcomes(rows: Mapping[str, Outcome], out: Console, *, with_errors: bool) -> Table:
-    table = _table("collector", "state")
-    for heading in ("attempts", "items", "wait", "run"):
+    table = _table("collector")
+    table.add_column("state", no_wrap=True)
+    for heading in _numbers(out):
         table.add_column(heading, justify="right", no_wrap=True)
-    with_errors = with_errors and any(outcome.error for outcome in rows.values())
     if with_errors:
         table.add_column("error", ratio=1, overflow="fold")
-    for name, outcome in rows.items():
-        table.add_row(*_outcome(name, outcome, out), *([_of_error(outcome)] if with_errors else []))
+    for name, one in rows.items():
+        error = [_text(_error(one.error), style(one.state)) if one.error else ""] if with_errors else []
+        table.add_row(_text(name), _state(one.state, out), *_numbers(out, one), *error)
     return table
 
 
-def _outcome(name: str, outcome: Outcome, out: Console) -> tuple[Text, ...]:
-    look = style(outcome.state)
-    return (
-        _text(name),
-        _text(f"{icon(outcome.state, out.encoding)} {words(outcome.state)}", look),
-        _text(str(outcome.attempts)),
-        _text(str(outcome.items)),
-        _text(seconds_text(outcome.wait_s)),
-        _text(seconds_text(outcome.run_s)),
-    )
+def _numbers(out: Console, outcome: Outcome | None = None) -> list[str]:
+    """The cells of one outcome, or their headings."""
+    cells = {
+        "attempts": str(outcome.attempts) if outcome else "",
+        "items": str(outcome.items) if outcome else "",
+        "wait": seconds_text(outcome.wait_s) if outcome else "",
+        "run": seconds_text(outcome.run_s) if outcome else "",
+    }
+    if out.width < _NARROW:
+        del cells["attempts"], cells["wait"]
+    return list(cells.values() if outcome else cells)
 
 
-def _print_errors(rows: Mapping[str, Outcome], out: Console) -> None:
-    for name, outcome in rows.items():
-        if outcome.error:
-            out.print(_text(f"{name}: {_error(outcome.error)}", style(outcome.state)))
-
-
-def _of_error(outcome: Outcome) -> Text:
-    return _text(_error(outcome.error) if outcome.error else "", style(outcome.state))
+def _state(state: str, out: Console) -> Text:
+    return Text(f"{icon(state, out.encoding)} {words(state)}", style=style(state))
 
 
 def _error(error: ErrorInfo) -> str:
@@ -75,11 +73,12 @@ def _error(error: ErrorInfo) -> str:
 
 def _summary(report: Report, out: Console) -> Text:
     answered = sum(outcome.state in ("ok", "empty") for outcome in report.outcomes.values())
-    line = _text(f"{icon(report.state, out.encoding)} {report.state}", f"bold {style(report.state)}")
     took = _between(report.created_at, report.finished_at)
-    line.append(f"  {answered} of {len(report.outcomes)} answered{f' in {took}' if took else ''}")
-    line.append(f"  {printable(report.topic)}  {report.request_id}", style="dim")
-    return line
+    return Text.assemble(
+        (f"{icon(report.state, out.encoding)} {report.state}", f"bold {style(report.state)}"),
+        f"  {answered} of {len(report.outcomes)} answered{f' in {took}' if took else ''}",
+        (f"  {printable(report.topic)}", "dim"),
+    )
 
 
 def _between(start: datetime | None, end: datetime | None) -> str:
@@ -93,7 +92,7 @@ def print_requests(summaries: Iterable[Summary], stream: IO[str]) -> None:
     for one in summaries:
         table.add_row(
             _text(one.request_id if out.width >= 100 else one.request_id[:8]),
-            _text(f"{icon(one.state, out.encoding)} {one.state}", style(one.state)),
+            _state(one.state, out),
             _text(f"{one.runs - one.open - one.missing} of {one.runs}"),
             _text(f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}" if one.created_at else ""),
             _text(one.topic),
@@ -123,20 +122,9 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
         look = style(state)
         said = _text(row["message"] or "")
         if row["remedy"]:
-            said.append(f"\n→ {printable(row['remedy'])}", style=look)
-        table.add_row(
-            _text(f"{icon(state, out.encoding)} {row['state']}", look), _text(row["name"] or ""), said
-        )
+            said.append(f"\n{printable(row['remedy'])}", style=look)
+        table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), _text(row["name"] or ""), said)
     out.print(table)
-
-
-def in_words(states: Iterable[str]) -> str:
-    """How often each state occurs, in words.
-
-    >>> in_words(["ok", "timed_out", "ok"])
-    '2 ok, 1 timed out'
-    """
-    return ", ".join(f"{number} {words(state)}" for state, number in counted(states).items())
 
 
 def _table(*headings: str) -> Table:

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-# What JSON lets through unescaped although a terminal, or an eye, would take it for something else: C1 controls,
-# invisible and direction-changing characters; and halves of surrogate pairs, which UTF-8 can't hold.
+# What JSON lets through unescaped although a terminal, or an eye, would take it for something else: C1
+# controls, invisible and direction-changing characters; and lone surrogates, which UTF-8 can't hold.
 _UNSAFE_IN_JSON = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -19,9 +19,7 @@ def printable(text: str) -> str:
     >>> printable("two\nlines, \x1b[31mred")
     'two lines, \\x1b[31mred'
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split())
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def as_json(value: Any) -> str:
@@ -32,6 +30,15 @@ def as_json(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def clock_text(duration_s: float) -> str:
+    """A duration that is seen running.
+
+    >>> clock_text(0.512), clock_text(30), clock_text(75.2)
+    ('0.5 s', '30.0 s', '1m15s')
+    """
+    return f"{duration_s:.1f} s" if duration_s < 60 else seconds_text(duration_s)
 
 
 def seconds_text(duration_s: float | None) -> str:

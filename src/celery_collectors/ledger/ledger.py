@@ -239,8 +239,12 @@ class Ledger:
         return self._reply(verb, held.request_id, arguments, Reply, value)
 
     def renew(self, owner: str, held: Iterable[Held]) -> list[tuple[Held, str]]:
-        """Renew leases; return those that the process should no longer run, with the reason."""
-        by_shard: dict[str, list[Held]] = defaultdict(list)
+        """Renew leases; return those that the process should no longer run, with the reason.
+
+        Every shard hears of it, so that one where the process seems to hold nothing knows that it lives: a lease
+        whose reply was lost is no crash.
+        """
+        by_shard: dict[str, list[Held]] = {shard: [] for shard in self.shards}
         for one in held:
             by_shard[self.shard_of(one.request_id)].append(one)
         gone = []

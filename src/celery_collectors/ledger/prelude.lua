@@ -122,6 +122,7 @@ local function finish(head, state, err)
   end
   emit(head, 'request', head.topic, state, err and { error = err })
   redis.call('PEXPIRE', key('events', head.id), head.ttl_ms)
+  redis.call('PUBLISH', key('ended', head.id), state) -- for whoever waits; who misses it looks again by itself
 end
 
 -- Begin an attempt of a queued run or stage; the lease is its score among what is due.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count, islice
 from typing import Any
@@ -19,6 +20,7 @@ from celery_collectors.payloads import PayloadStore, Value
 from celery_collectors.payloads.codec import decode_result
 
 READ_AT_ONCE = 200
+SILENT_S = 15  # five beats
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,11 +186,26 @@ class Reader:
         streams = found.values() if isinstance(found, dict) else (entries for _, entries in found)
         return [_event(entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
 
+    @contextmanager
+    def end_of(self, request_id: str) -> Iterator[Callable[[float], None]]:
+        """Listen for a request's end; yields a function that waits for it, so many seconds at most."""
+        with self._ledger.answering() as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(self._ledger.key("ended", request_id))
+            channel.get_message(timeout=1)  # the subscription's own confirmation: from here on nothing is missed
+
+            def wait(at_most_s: float) -> None:
+                channel.get_message(timeout=at_most_s)
+
+            yield wait
+
     def workers(self) -> list[WorkerBeat]:
         """The workers that reported themselves lately."""
-        with self._ledger.answering() as client:
-            rows: Any = client.hvals(f"{self._ledger.fleet}:workers")
-        return [msgspec.json.decode(row, type=WorkerBeat) for row in rows]
+        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
+            pipe.hvals(f"{self._ledger.fleet}:workers")
+            pipe.time()
+            rows, (now_s, _) = pipe.execute()
+        workers = [msgspec.json.decode(row, type=WorkerBeat) for row in rows]
+        return [worker for worker in workers if worker.at_ms > (now_s - SILENT_S) * 1000]
 
 
 def _older(client: Redis, index: str, cursor: str | None) -> Iterator[tuple[float, str]]:

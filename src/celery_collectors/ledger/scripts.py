@@ -11,7 +11,7 @@ import msgspec
 from redis import Redis
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celery_collectors.errors import LedgerUnavailable
@@ -54,6 +54,10 @@ class Scripts:
             reply: bytes = script(keys=[prefix], args=[msgspec.json.encode(arguments), value])
         except AWAY as error:
             raise LedgerUnavailable(unavailable(self._where, error)) from error
+        except ResponseError as error:
+            if str(error).startswith("MISCONF"):  # it can't write to its disk, and so refuses to write at all
+                raise LedgerUnavailable(unavailable(self._where, error)) from error
+            raise
         return reply
 
 

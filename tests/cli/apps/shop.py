@@ -1,0 +1,56 @@
+"""An app whose sources do everything that sources do. The broker in its code does not exist."""
+
+import asyncio
+from pathlib import Path
+
+from celery import Celery
+
+from celery_collectors import Collectors, PermanentError
+
+print("this must not get into anybody's JSON")
+app = Celery("shop", broker="amqp://nobody:secret@127.0.0.1:1//")
+collectors = Collectors(app)
+
+
+@collectors.topic("fast:*")
+def fast_topic(topic):
+    if not topic[5:].isalpha():
+        raise ValueError("letters must follow fast:, as in fast:food")
+    return topic.lower()
+
+
+@collectors.collector(topics=("fast:*", "sour:*"))
+def quick(topic):
+    """Answers at once.
+
+    And this line is not for lists.
+    """
+    return [topic, "two"]
+
+
+@collectors.collector(topics="fast:*", timeout=5, retries=1)
+async def quick_too(topic):
+    yield topic
+
+
+@collectors.collector(topics="none:*")
+def nothing(topic):
+    return []
+
+
+@collectors.collector(topics=("sour:*", "bad:*", "both:*"))
+def sour(topic):
+    raise PermanentError("refused \x1b]0;title\x07 and \x9b31m")
+
+
+@collectors.collector(topics=("slow:*", "both:*"))
+async def slow(topic):
+    """Waits for a file to appear."""
+    while not Path(topic.partition(":")[2]).exists():
+        await asyncio.sleep(0.02)
+    return ["at last"]
+
+
+@collectors.process
+def summarise(items, report):
+    return {"items": list(items), "topic": report.topic, "sign": "\x9b31m [red]é"}

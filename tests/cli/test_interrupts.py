@@ -1,0 +1,88 @@
+"""Ctrl-C, signals and sudden death."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from celery_collectors import embedded
+from tests.cli.conftest import UUID, Running, Shell, until
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The slow collector waits for this file."""
+    return tmp_path / "gate"
+
+
+def _start_slow(shell: Shell, gate: Path, *more: str) -> Running:
+    running = shell.start("--app", "shop", "collect", f"slow:{gate}", "--deadline", "2m", *more)
+    running.says("slow: running")
+    return running
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_interrupt_detaches(warm: Shell, gate: Path, number: int) -> None:
+    running = _start_slow(warm, gate)
+    os.killpg(running.process.pid, number)
+    done = running.done()
+    assert (done.code, done.out) == (130, "")
+    request_id = UUID.search(done.err)
+    assert request_id, done.err
+    assert f"collectors --app shop requests show {request_id[0]}" in done.err
+    assert warm.show(request_id[0])["state"] == "collecting"
+    gate.touch()
+    until(lambda: warm.show(request_id[0])["state"] == "complete", "the request ends by itself")
+
+
+def test_a_detached_request_keeps_the_engine_until_it_is_final(cold: Shell, gate: Path) -> None:
+    running = _start_slow(cold, gate)
+    running.interrupt()
+    assert running.done().code == 130
+    request_id = UUID.search(running.err)
+    assert request_id
+    assert embedded.status(cold.home).worker == "running"
+    gate.touch()
+    until(lambda: embedded.status(cold.home).state == "stopped", "the engine ends after its last request")
+    assert cold.show(request_id[0])["result"]["items"] == ["at last"]
+
+
+def test_the_second_interrupt_cancels(warm: Shell, gate: Path) -> None:
+    running = _start_slow(warm, gate)
+    running.interrupt()
+    running.says("press Ctrl-C again")
+    running.interrupt()
+    done = running.done()
+    assert done.code == 7
+    assert "cancelled" in done.err
+    request_id = UUID.search(done.err)
+    assert request_id and warm.show(request_id[0])["state"] == "cancelled"
+
+
+def test_interrupted_before_anything_was_asked(cold: Shell) -> None:
+    running = cold.start("--app", "shop", "collect", "fast:food")
+    until((cold.home / "status.json").exists, "the engine is starting")
+    running.interrupt()
+    assert running.process.wait(30) in (0, 130)
+    assert "Traceback" not in running.err
+
+
+def test_detach_prints_the_id_at_once(warm: Shell, gate: Path) -> None:
+    done = warm.collect(f"slow:{gate}", "--detach")
+    assert done.code == 0
+    assert UUID.fullmatch(done.out.strip())
+    said = warm.collect(f"slow:{gate}", "--detach", "--json").json()
+    assert set(said) == {"version", "request_id"}
+    gate.touch()
+    until(lambda: warm.show(done.out.strip())["state"] == "complete", "it goes on by itself")
+
+
+def test_kill_9_leaves_no_process_behind(cold: Shell, gate: Path) -> None:
+    running = _start_slow(cold, gate)
+    assert cold.processes()
+    running.process.kill()
+    running.process.wait(30)
+    until(lambda: not cold.processes(), f"nothing is left running: {cold.processes()}")

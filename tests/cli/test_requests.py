@@ -1,0 +1,85 @@
+"""``requests``, ``list`` and ``doctor``: looking at what is there."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import Shell
+
+
+def test_requests_are_listed_newest_first_and_page_by_page(warm: Shell) -> None:
+    ids = [warm.collect("fast:food", "--json").json()["request_id"] for _ in range(3)]
+    first = warm.run("--app", "shop", "requests", "list", "--limit", "2", "--json").json()
+    assert [one["request_id"] for one in first["requests"]] == [ids[2], ids[1]]
+    cursor = first["cursor"]
+    more = warm.run("--app", "shop", "requests", "list", "--limit", "1", "--cursor", cursor, "--json").json()
+    assert [one["request_id"] for one in more["requests"]] == [ids[0]]
+    assert set(first) == {"version", "requests", "cursor"}
+
+
+def test_requests_are_found_by_state(warm: Shell) -> None:
+    failed = warm.collect("bad:luck", "--json").json()["request_id"]
+    warm.collect("fast:food")
+    found = warm.run("--app", "shop", "requests", "list", "--state", "failed", "--limit", "1", "--json").json()
+    assert [one["request_id"] for one in found["requests"]] == [failed]
+    assert failed[:8] in warm.run("--app", "shop", "requests", "list", "--state", "failed").out
+
+
+def test_a_request_is_shown_by_its_ids_beginning(warm: Shell) -> None:
+    report = warm.collect("sour:grapes", "--json").json()
+    assert warm.show(report["request_id"][:8]) == report
+    done = warm.run("--app", "shop", "requests", "show", report["request_id"].upper(), "--events")
+    assert done.code == 0
+    for said in ("quick: running", "sour: failed", "1 of 2 answered", '"topic": "sour:grapes"'):
+        assert said in done.out
+
+
+def test_an_unknown_request_is_not_found(cold: Shell) -> None:
+    done = cold.run("--app", "shop", "requests", "show", "00000000-0000-4000-8000-000000000000")
+    assert (done.code, done.out) == (6, "")
+    assert "error: the ledger holds no request" in done.err
+    listed = cold.run("--app", "shop", "requests", "list", "--json").json()
+    assert listed == {"version": 1, "requests": [], "cursor": None}
+
+
+def test_collectors_are_listed_without_any_server(cold: Shell) -> None:
+    listed = cold.run("--app", "shop", "list", "--json").json()
+    quick, quick_too = listed["collectors"][:2]
+    assert quick == {
+        "name": "quick", "topics": ["fast:*", "sour:*"], "timeout_s": 30.0, "retries": 0, "kind": "sync",
+        "description": "Answers at once.",
+    }  # fmt: skip
+    assert (quick_too["kind"], quick_too["timeout_s"], quick_too["retries"]) == ("async", 5.0, 1)
+    assert "quick_too" not in cold.run("--app", "shop", "collectors", "list", "--topic", "sour:x").out
+    assert not cold.home.exists()
+
+
+def test_the_doctor_finds_a_whole_engine_well(warm: Shell) -> None:
+    done = warm.run("--app", "shop", "doctor", "--json")
+    found = done.json()
+    assert (done.code, found["ok"], found["version"]) == (0, True, 1)
+    names = ["versions", "app", "deduplication", "broker", "ledger", "persistence", "eviction", "clock", "workers"]
+    assert [check["name"] for check in found["checks"]] == names
+    assert {check["state"] for check in found["checks"]} == {"ok"}
+    assert "embedded" in warm.run("--app", "shop", "doctor").out
+
+
+def test_the_doctor_names_what_is_wrong(warm: Shell, ledger_url: str) -> None:
+    servers = ("--broker", ledger_url, "--ledger", ledger_url)
+    done = warm.run("--app", "shop", *servers, "doctor", "--json")
+    checks = {check["name"]: check for check in done.json()["checks"]}
+    assert done.code == 1
+    assert checks["persistence"]["state"] == "warn"
+    assert "appendonly" in checks["persistence"]["remedy"]
+    assert "celery -A shop worker" in checks["workers"]["remedy"]
+    assert warm.run("--app", "nope", "doctor").code == 1
+    away = ("--broker", "redis://127.0.0.1:1/0", "--ledger", "redis://127.0.0.1:1/1")
+    assert warm.run("--app", "shop", *away, "doctor").code == 5
+
+
+def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:
+    for command in ([], ["collect"], ["requests"], ["requests", "show"], ["requests", "list"], ["list"], ["doctor"]):
+        done = warm.run(*command, "--help")
+        assert done.code == 0
+        assert "collectors --app examples.airports" in done.out
+        assert max(len(line) for line in done.out.splitlines()) <= 80
+    assert warm.run().out == warm.run("--help").out
+    assert "celery-collectors" in warm.run("--version").out

@@ -1,0 +1,43 @@
+"""The same commands as ``celery -A X collectors …``."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import pytest
+
+from tests.cli.conftest import UUID, Shell, until
+
+pytestmark = pytest.mark.skipif(
+    not [found for found in entry_points(group="celery.commands") if found.name == "collectors"],
+    reason="the package is on the path, but not installed",
+)
+CELERY = ("celery",)
+
+
+def test_the_embedded_engine_answers(warm: Shell) -> None:
+    running = warm.start("-A", "shop", "collectors", "collect", "sour:grapes", "--json", program=CELERY)
+    assert running.process.wait(30) == 3, running.err
+    assert '"state": "partial"' in running.done().out
+
+
+def test_a_broker_that_celery_was_told_is_used(warm: Shell, ledger_url: str) -> None:
+    warm.variables["COLLECTORS_LEDGER"] = ledger_url.replace("=0", "=1")
+    servers = ("-A", "shop", "-b", ledger_url)
+    worker = warm.start(*servers, "worker", "--pool", "threads", "--without-mingle", program=CELERY)
+    asked = warm.start(*servers, "collectors", "collect", "fast:food", program=CELERY).done()
+    assert asked.code == 0, asked.err
+    listed = warm.start(*servers, "collectors", "requests", "list", "--state", "complete", "--json", program=CELERY)
+    assert UUID.search(listed.done().out)
+    worker.process.terminate()
+    until(lambda: worker.process.poll() is not None, "the worker ends")
+
+
+def test_errors_look_the_same(warm: Shell) -> None:
+    for arguments, code in ((["collect"], 2), (["collect", "x", "--nope"], 2), (["requests", "show", "0" * 32], 6)):
+        done = warm.start("-A", "shop", "collectors", *arguments, program=CELERY).done()
+        assert done.code == code
+        assert "\nerror: " in "\n" + done.err
+        assert "Usage:" not in done.err
+    done = warm.start("-A", "shop", "collectors", "--app", "shop", "list", program=CELERY).done()
+    assert (done.code, "the app is given twice" in done.err) == (2, True)
