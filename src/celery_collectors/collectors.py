@@ -127,8 +127,8 @@ class Collectors:
         Raises:
             NoLedgerError: when no Redis or Valkey is configured.
         """
-        if self.settings.ledger:
-            return self.settings.ledger
+        if named := self.settings.forced_ledger or self.settings.ledger:
+            return named
         backend = self.app.conf.result_backend
         if is_redis_url(backend):
             return str(backend)

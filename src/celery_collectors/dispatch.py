@@ -73,7 +73,9 @@ class Dispatcher:
         except self._errors as error:
             self.close()
             where = self._app.connection_for_write().as_uri()
-            raise BrokerUnavailable(f"the broker at {where} can't be reached: {error}. Is it running?") from error
+            raise BrokerUnavailable(
+                f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?"
+            ) from error
 
     def _connect(self) -> Any:
         connection = self._app.connection_for_write(

@@ -224,9 +224,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "topic": self.topic,
             "state": str(self.state),
             "generation": self.generation,
-            "created_at": _rfc3339(self.created_at),
-            "deadline_at": _rfc3339(self.deadline_at),
-            "finished_at": _rfc3339(self.finished_at),
+            "created_at": rfc3339(self.created_at),
+            "deadline_at": rfc3339(self.deadline_at),
+            "finished_at": rfc3339(self.finished_at),
             "outcomes": {name: outcome.to_dict() for name, outcome in self.outcomes.items()},
             "error": self.error.to_dict() if self.error else None,
             "result": self.result,
@@ -238,5 +238,6 @@ def at(time_ms: float | None) -> datetime | None:
     return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def _rfc3339(moment: datetime | None) -> str | None:
+def rfc3339(moment: datetime | None) -> str | None:
+    """A time as every face writes it: RFC 3339 in UTC, to the millisecond."""
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A broker URL for the CLI; unset, it starts the embedded engine."""
     ledger: str | None = None
     """The ledger's Redis/Valkey URL; unset, the result backend if that is Redis."""
+    forced_ledger: str | None = None
+    """The ledger whatever the code says; set by the embedded engine for its processes, and by ``--ledger``."""
     home: str | None = None
     """The embedded engine's folder; unset, one per project under the user's state folder."""
     prefix: str = "collectors"

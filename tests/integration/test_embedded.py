@@ -552,6 +552,4 @@ def test_each_project_has_a_home_of_its_own() -> None:
     one, other = (default_home("app", Path(folder), env) for folder in ("/srv/one", "/srv/other"))
     assert one != other
     assert one.parent == Path("/home/me/.local/state/celery-collectors")
-    assert default_home("app", Path("/srv/one"), {"XDG_STATE_HOME": "/s"}).parent == Path(
-        "/s/celery-collectors"
-    )
+    assert default_home("app", Path("/srv/one"), {"XDG_STATE_HOME": "/s"}).parent == Path("/s/celery-collectors")

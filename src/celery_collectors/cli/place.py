@@ -89,8 +89,6 @@ def _configured(wanted: Wanted, name: str, broker: str) -> Iterator[Place]:
     _point_at(broker if wanted.broker or not os.environ.get(_BROKER_VARIABLES[0]) else None, wanted.ledger)
     collectors = load(wanted, name)
     _refuse_without_ledger(collectors, broker)
-    if wanted.ledger and collectors.ledger_url != wanted.ledger:
-        raise Complaint("the app's own code says where its ledger is, and --ledger differs", hint="leave --ledger out")
     yield Place(collectors=collectors, app_name=name, home=None, command=wanted.command)
 
 
@@ -106,11 +104,6 @@ def _embedded(wanted: Wanted, name: str, settings: Settings, worker: bool) -> It
     _point_at(broker_url, ledger_url)
     with _starting(home, name, worker) as started:
         collectors = load(wanted, name)
-        if collectors.ledger_url != ledger_url:
-            raise Complaint(
-                "the app's code sets its own ledger, so the embedded engine can't hold it",
-                hint="give --broker as well, or leave ledger= out of the code and set COLLECTORS_LEDGER",
-            )
         started.result()
         yield Place(collectors=collectors, app_name=name, home=home, command=wanted.command)
         collectors.close()
@@ -127,8 +120,7 @@ def _starting(home: Path, name: str, worker: bool) -> Iterator[Future[Addresses]
 
 def _of(home: Path) -> tuple[str, str]:
     """Where the engine in a folder will be, known before it runs."""
-    from celery_collectors.embedded import Addresses
-    from celery_collectors.embedded.home import Home
+    from celery_collectors.embedded import Addresses, Home
 
     there = Addresses(Home(home).socket)
     return there.broker_url, there.ledger_url
@@ -139,7 +131,7 @@ def _point_at(broker: str | None, ledger: str | None) -> None:
     if broker:
         os.environ.update(dict.fromkeys(_BROKER_VARIABLES, broker))
     if ledger:
-        os.environ["COLLECTORS_LEDGER"] = ledger
+        os.environ["COLLECTORS_FORCED_LEDGER"] = ledger
 
 
 def _refuse_without_ledger(collectors: Collectors, broker: str) -> None:

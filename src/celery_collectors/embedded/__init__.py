@@ -8,7 +8,7 @@ never miss each other is told in its docstring.
 """
 
 from celery_collectors.embedded.engine import Addresses, detach, status, use
-from celery_collectors.embedded.home import default_home
+from celery_collectors.embedded.home import Home, default_home
 from celery_collectors.embedded.state import EngineStatus
 
-__all__ = ["Addresses", "EngineStatus", "default_home", "detach", "status", "use"]
+__all__ = ["Addresses", "EngineStatus", "Home", "default_home", "detach", "status", "use"]

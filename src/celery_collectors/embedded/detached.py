@@ -43,9 +43,7 @@ class Detached:
         except Exception:
             self._doubted_since_s = self._doubted_since_s or time.monotonic()
             gives_up = time.monotonic() - self._doubted_since_s > DOUBT_S
-            log.exception(
-                "can't tell whether request %s is final%s", request_id, ": let go" if gives_up else ""
-            )
+            log.exception("can't tell whether request %s is final%s", request_id, ": let go" if gives_up else "")
             return gives_up
         self._doubted_since_s = None
         return final

@@ -107,9 +107,7 @@ def detach(home: Path | str, request_id: str) -> None:
     """
     place = Home(Path(home))
     if Path(request_id).name != request_id:
-        raise EngineError(
-            f"{request_id!r} is not a request's id: give the id that the request was opened with"
-        )
+        raise EngineError(f"{request_id!r} is not a request's id: give the id that the request was opened with")
     try:
         place.detached.joinpath(request_id).touch()
     except OSError as error:

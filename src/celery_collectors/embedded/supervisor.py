@@ -219,7 +219,8 @@ def _worker_environment(addresses: Addresses) -> dict[str, str]:
     brokers = dict.fromkeys(
         ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"), addresses.broker_url
     )
-    return {**kept, **brokers, "COLLECTORS_LEDGER": addresses.ledger_url}
+    ledgers = dict.fromkeys(("COLLECTORS_LEDGER", "COLLECTORS_FORCED_LEDGER"), addresses.ledger_url)
+    return {**kept, **brokers, **ledgers}
 
 
 def _asks(addresses: Addresses) -> Callable[[str], bool]:

@@ -67,7 +67,7 @@ end
 local function is_stage(ref) return STAGE_STATE[ref] ~= nil end
 
 local function move(rec, to)
-  if not RUN_NEXT[rec.state][to] then
+  if not RUN_NEXT[rec.state .. ' ' .. to] then
     error('a run can not go from ' .. rec.state .. ' to ' .. to)
   end
   rec.state = to
@@ -110,7 +110,7 @@ end
 -- The life of a request --------------------------------------------------------------------------
 
 local function finish(head, state, err)
-  if not REQUEST_NEXT[head.state][state] then
+  if not REQUEST_NEXT[head.state .. ' ' .. state] then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   local fields = { state = state, finished_at = NOW }
@@ -157,7 +157,7 @@ local function enter_stage(head, index, who, reply)
     return finish(head, head.missing > 0 and 'partial' or 'complete')
   end
   local state = STAGE_STATE[stage.ref]
-  if not REQUEST_NEXT[head.state][state] then
+  if not REQUEST_NEXT[head.state .. ' ' .. state] then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   set_head(head, { state = state, stage = index + 1 })

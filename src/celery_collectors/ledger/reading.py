@@ -15,7 +15,7 @@ from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.events import Event
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
-from celery_collectors.model import STAGES, ErrorInfo, Outcome, Report, RequestState, RunState, at
+from celery_collectors.model import STAGES, ErrorInfo, Outcome, Report, RequestState, RunState, at, rfc3339
 from celery_collectors.payloads import PayloadStore, Value
 from celery_collectors.payloads.codec import decode_result
 
@@ -38,7 +38,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """The line as JSON-able data."""
         found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
+        return found | {"created_at": rfc3339(self.created_at), "finished_at": rfc3339(self.finished_at)}
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -189,7 +189,7 @@ class Reader:
     @contextmanager
     def end_of(self, request_id: str) -> Iterator[Callable[[float], None]]:
         """Listen for a request's end; yields a function that waits for it, so many seconds at most."""
-        with self._ledger.answering() as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+        with self._ledger.answering() as client, _listening(client) as channel:
             channel.subscribe(self._ledger.key("ended", request_id))
             channel.get_message(timeout=1)  # the subscription's own confirmation: from here on nothing is missed
 
@@ -248,3 +248,7 @@ def _outcome(record: RecordView) -> Outcome:
 
 def _seconds(duration_ms: float | None) -> float | None:
     return None if duration_ms is None else round(duration_ms / 1000, 3)
+
+
+def _listening(client: Any) -> Any:  # redis-py leaves this one call untyped
+    return client.pubsub(ignore_subscribe_messages=True)

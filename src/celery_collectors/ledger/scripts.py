@@ -63,7 +63,8 @@ class Scripts:
 
 def unavailable(where: str, error: RedisError) -> str:
     """One line that says the ledger can't be used, why, and what to do."""
-    return f"the ledger at {where} can't be used: {error}. Is Redis/Valkey running there, and may we write to it?"
+    why = str(error).rstrip(".")
+    return f"the ledger at {where} can't be used: {why}. Is Redis/Valkey running there, and may we write to it?"
 
 
 @cache
@@ -99,4 +100,6 @@ def _set(states: Iterable[str]) -> str:
 
 
 def _transitions(table: Mapping[Any, Iterable[str]]) -> str:
-    return "{" + ", ".join(f"{state} = {_set(following)}" for state, following in table.items()) + "}"
+    """``from to`` → true: one flat table, because every call builds it anew."""
+    pairs = (f"['{state} {to}'] = true" for state, following in table.items() for to in sorted(following))
+    return "{" + ", ".join(pairs) + "}"
