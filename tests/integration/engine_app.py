@@ -161,25 +161,36 @@ async def one_second(topic: str) -> list[int]:
     return [1]
 
 
+def misbehave(stage: str, topic: str) -> None:
+    """Die once, raise or wait at a gate in this stage, if the topic asks for it."""
+    times = note(stage)
+    if f"{stage}-dies" in topic and times == 1:
+        die()
+    if f"{stage}-raises" in topic:
+        raise ValueError(f"can not do the {stage}")
+    if f"{stage}-gated" in topic:
+        block_until("gate")
+
+
+@collectors.gathering
+def join(results: Iterator[list[Any]], topic: str) -> Iterator[Any]:
+    """Puts all runs' items into one row."""
+    misbehave("gathering", topic)
+    for items in results:
+        yield from items
+
+
 @collectors.cleanup
 def merge(items: Iterator[Any], topic: str) -> Iterator[Any]:
-    """Passes everything on; dies or blocks when the topic asks for it."""
-    times = note("merge")
-    if "cleanup-dies" in topic and times == 1:
-        die()
-    if "cleanup-raises" in topic:
-        raise ValueError("can not merge")
-    if "cleanup-gated" in topic:
-        block_until("gate")
+    """Passes everything on."""
+    misbehave("cleanup", topic)
     yield from items
 
 
 @collectors.process
 def total(items: Iterator[Any], report: Any, topic: str, request_id: str) -> dict[str, Any]:
     """Counts what arrived."""
-    times = note("total")
-    if "process-dies" in topic and times == 1:
-        die()
+    misbehave("process", topic)
     return {"items": sum(1 for _ in items), "request_id": request_id, "asked": sorted(report.outcomes)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celery_collectors.errors import RequestUnknown, WaitTimeout
+from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
 
 
@@ -29,20 +30,23 @@ def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic
     assert request.wait(5).outcomes[topic].state == "cancelled"
     other = engine.collectors.request("python", deadline=30).wait()
     assert other.outcomes["steady"].state == "ok"
-    assert engine.noted("total") == 1
+    assert engine.noted("process") == 1
 
 
-def test_cancel_in_a_stage(engine: Engine) -> None:
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_cancel_in_a_stage(engine: Engine, stage: str) -> None:
     engine.worker("prefork", 1)
-    request = engine.collectors.request("cleanup-gated", deadline=60)
-    until(lambda: engine.noted("gate-waits"), "the cleanup runs")
+    request = engine.collectors.request(f"{stage}-gated", deadline=60)
+    until(lambda: engine.noted("gate-waits"), "the stage runs")
     request.cancel("enough")
     report = request.wait(5)
-    assert (report.state, report.stages["cleanup"].state, report.result) == ("cancelled", "cancelled", None)
+    assert (report.state, report.stages[stage].state, report.result) == ("cancelled", "cancelled", None)
     assert report.outcomes["steady"].state == "ok"
     engine.write("gate")
     assert engine.collectors.request("python", deadline=30).wait().state == "complete"
-    assert (request.report().state, engine.noted("total")) == ("cancelled", 1)
+    later = list(STAGES)[list(STAGES).index(stage) + 1 :]
+    assert request.report().state == "cancelled"
+    assert [engine.noted(name) for name in later] == [1] * len(later)  # the other request's, and no more
 
 
 def test_cancel_while_a_retry_waits(engine: Engine) -> None:

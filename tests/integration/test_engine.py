@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine
 
 
@@ -20,6 +23,9 @@ def test_a_whole_life(engine: Engine, pool: str) -> None:
         ("request", "python", "collecting"),
         ("run", "steady", "running"),
         ("run", "steady", "ok"),
+        ("request", "python", "gathering"),
+        ("stage", "join", "running"),
+        ("stage", "join", "ok"),
         ("request", "python", "cleaning"),
         ("stage", "merge", "running"),
         ("stage", "merge", "ok"),
@@ -30,30 +36,29 @@ def test_a_whole_life(engine: Engine, pool: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("topic", "name", "state", "kind", "words"),
-    [
-        ("raise", "raises", "failed", "transient", "no such feed"),
-        ("permanent", "permanent", "failed", "config", "revoked"),
-        ("text", "text", "failed", "config", "returned str where a list of items is wanted"),
-        ("object", "objects", "failed", "config", "item 1 (object) can't be stored"),
-        ("ignore", "ignores", "failed", "transient", "Ignore"),
-        ("exit", "exits", "failed", "transient", "3"),
-        ("hang", "hangs", "timed_out", "transient", "did not end within its 1.0 s"),
-        ("spin", "spins", "timed_out", "transient", "did not end within its 1.0 s"),
-    ],
-)
-def test_each_failure_has_its_own_outcome_and_costs_no_other(
-    engine: Engine, pool: str, topic: str, name: str, state: str, kind: str, words: str
-) -> None:
-    engine.worker(pool)
-    report = engine.collectors.request(topic, deadline=15).wait()
-    outcome = report.outcomes[name]
-    assert (outcome.state, outcome.error.kind) == (state, kind)
-    assert words in outcome.error.message
-    assert report.outcomes["steady"].state == "ok"
-    assert report.state == "partial"
-    assert report.result["items"] == 1
+FAILURES = {
+    # topic: (collector, state, kind, words of its error)
+    "raise": ("raises", "failed", "transient", "no such feed"),
+    "permanent": ("permanent", "failed", "config", "revoked"),
+    "text": ("text", "failed", "config", "returned str where a list of items is wanted"),
+    "object": ("objects", "failed", "config", "item 1 (object) can't be stored"),
+    "ignore": ("ignores", "failed", "transient", "Ignore"),
+    "exit": ("exits", "failed", "transient", "3"),
+    "hang": ("hangs", "timed_out", "transient", "did not end within its 1.0 s"),
+    "spin": ("spins", "timed_out", "transient", "did not end within its 1.0 s"),
+}
+
+
+def test_each_failure_has_its_own_outcome_and_costs_no_other(engine: Engine, pool: str) -> None:
+    engine.worker(pool, 4)
+    requests = {topic: engine.collectors.request(topic, deadline=25) for topic in FAILURES}
+    for topic, (name, state, kind, words) in FAILURES.items():
+        report = requests[topic].wait()
+        outcome = report.outcomes[name]
+        assert (outcome.state, outcome.error.kind) == (state, kind), topic
+        assert words in outcome.error.message, topic
+        assert report.outcomes["steady"].state == "ok", topic
+        assert (report.state, report.result["items"]) == ("partial", 1), topic
 
 
 def test_retries_are_counted_and_what_cannot_help_is_not_retried(engine: Engine) -> None:
@@ -115,20 +120,24 @@ def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
     assert report.outcomes["steady"].state == "ok"
 
 
-@pytest.mark.parametrize("topic", ["cleanup-dies", "process-dies"])
-def test_a_worker_child_killed_in_a_stage(engine: Engine, topic: str) -> None:
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     engine.worker("prefork")
-    report = engine.collectors.request(topic, deadline=10).wait()
-    assert report.state == "complete"
-    stage = "cleanup" if topic == "cleanup-dies" else "process"
-    assert (report.stages[stage].attempts, report.result["items"]) == (2, 1)
+    report = engine.collectors.request(f"{stage}-dies", deadline=10).wait()
+    assert (report.state, report.result["items"]) == ("complete", 1)
+    assert {ref: outcome.attempts for ref, outcome in report.stages.items()} == {**dict.fromkeys(STAGES, 1), stage: 2}
+    assert (engine.noted("steady"), engine.noted(stage)) == (1, 2)
 
 
 def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engine) -> None:
     engine.worker()
     request = engine.collectors.request("cleanup-raises", deadline=20)
     report = request.wait()
-    assert (report.state, report.error.message, report.stages["cleanup"].attempts) == ("failed", "can not merge", 3)
+    assert (report.state, report.error.message, report.stages["cleanup"].attempts) == (
+        "failed",
+        "can not do the cleanup",
+        3,
+    )
     assert list(request.items()) == [{"from": "steady", "topic": "cleanup-raises"}]
 
 
@@ -187,3 +196,19 @@ def test_two_thousand_coroutines(engine: Engine) -> None:
     assert all(outcome.state == "ok" for outcome in report.outcomes.values())
     print(f"2,000 coroutines of 1 s: {took_s:.2f} s")
     assert took_s < 6
+
+
+def test_each_sends_a_message_per_stage_and_auto_goes_on_in_place(engine: Engine) -> None:
+    """A stage known to be short continues in the process that completed the step before."""
+    engine.worker("threads", 2)
+
+    def stage_messages(messages: str) -> int:
+        requests = [engine.collectors.request("python", deadline=30, messages=messages) for _ in range(30)]
+        assert all(request.wait().state == "complete" for request in requests)
+        received = re.findall(
+            r"Task tests\.integration\.engine_app\.total\[(\S+?)-process-\S+\] received", engine.logs()
+        )
+        return len({request.id for request in requests} & set(received))
+
+    assert stage_messages("each") == 30
+    assert stage_messages("auto") < 30

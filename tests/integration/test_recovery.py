@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
 
 
@@ -43,20 +44,20 @@ def test_a_killed_worker_costs_what_it_had_only_reserved_ninety_seconds_at_most(
     print(f"runs only reserved were recovered in {took_s:.1f} s")
     assert took_s < 90
     assert blocked.wait().state == "complete"
-    assert engine.noted("total") == 4
+    assert engine.noted("process") == 4
 
 
-@pytest.mark.parametrize("topic", ["cleanup-gated"])
+@pytest.mark.parametrize("stage", list(STAGES))
 @pytest.mark.heavy
-def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, topic: str) -> None:
+def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, stage: str) -> None:
     first = engine.worker(pool, 1)
-    request = engine.collectors.request(topic, deadline=20)
-    until(lambda: engine.noted("gate-waits"), "the cleanup runs")
+    request = engine.collectors.request(f"{stage}-gated", deadline=20)
+    until(lambda: engine.noted("gate-waits"), "the stage runs")
     engine.kill(first)
     engine.write("gate")
     engine.worker(pool, 1)
     report = request.wait()
-    assert (report.state, report.result["items"], report.stages["cleanup"].attempts) == ("complete", 1, 2)
+    assert (report.state, report.result["items"], report.stages[stage].attempts) == ("complete", 1, 2)
 
 
 def test_requests_wait_in_the_ledger_while_the_broker_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
