@@ -90,3 +90,27 @@ def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
     print(f"{done} of 10,000 done after 100 s, {waiting} in the queue, {sent - 10_000} sent twice")
     assert 500 < done < 9_000
     assert sent - 10_000 < 100
+
+
+def test_an_orderly_stop_hands_coroutines_back_at_once(engine: Engine, pool: str) -> None:
+    """Nobody has to wait for the lease of a worker that was stopped in good order."""
+    first = engine.worker(pool, 1)
+    request = engine.collectors.request("agated", deadline=60, only=["agated"])
+    until(lambda: engine.noted("agate-waits"), "the coroutine runs")
+    first.terminate()
+    assert first.wait(15) == 0
+    assert request.report().outcomes["agated"].state == "queued"
+    stopped_at = time.monotonic()
+    engine.write("agate")
+    engine.worker(pool, 1)
+    outcome = request.wait().outcomes["agated"]
+    assert (outcome.state, outcome.attempts) == ("ok", 2)
+    assert time.monotonic() - stopped_at < 15
+
+
+def test_a_child_that_is_recycled_lets_its_coroutines_finish(engine: Engine) -> None:
+    """``--max-tasks-per-child 1`` would otherwise start every coroutine again and again."""
+    engine.worker("prefork", 1, "--max-tasks-per-child", "1")
+    report = engine.many("one_second", 3).wait()
+    assert {outcome.attempts for outcome in report.outcomes.values()} == {1}
+    assert report.state == "complete"

@@ -66,11 +66,10 @@ def describe(cause: BaseException) -> ErrorInfo:
     'no such feed'
     """
     permanent = isinstance(cause, (PermanentError, TypeError, NameError, AttributeError, ImportError))
-    first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
     return ErrorInfo(
         type="Timeout" if isinstance(cause, TimedOut) else type(cause).__name__,
         kind="config" if permanent else "transient",
-        message=first[:MESSAGE_MAX_CHARS],
+        message=_first_line(cause),
         retryable=not permanent and not isinstance(cause, Stopped),
         traceback=None if isinstance(cause, (TimedOut, Stopped, BadItems)) else _traceback(cause),
     )
@@ -84,9 +83,22 @@ def own_frames(cause: BaseException) -> TracebackType | None:
     return frames
 
 
+def _first_line(cause: BaseException) -> str:
+    try:
+        text = str(cause).strip()
+    except Exception as error:
+        text = f"{type(cause).__name__}, whose text can't be had: its __str__ raised {type(error).__name__}"
+    return _storable((text or type(cause).__name__).splitlines()[0][:MESSAGE_MAX_CHARS])
+
+
 def _traceback(cause: BaseException) -> str:
     text = "".join(traceback.format_exception(type(cause), cause, own_frames(cause)))
-    return text if len(text) <= TRACEBACK_MAX_CHARS else "…\n" + text[-TRACEBACK_MAX_CHARS:]
+    return _storable(text if len(text) <= TRACEBACK_MAX_CHARS else "…\n" + text[-TRACEBACK_MAX_CHARS:])
+
+
+def _storable(text: str) -> str:
+    """The same text with lone surrogates spelled out: JSON can't hold them, and a report has to be."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def as_items(result: Any) -> Iterable[Any]:
@@ -113,8 +125,16 @@ def for_celery(cause: BaseException) -> Exception:
     """What the task should raise, so that Flower shows a failure and Celery does nothing else about it.
 
     Celery gives a meaning of its own to ``Ignore``, ``Reject``, ``Retry`` and ``SystemExit``; a collector
-    that raises one of those has failed like any other.
+    that raises one of those has failed like any other. Nor does one pass whose text is long or can't be had: it
+    would ride in Flower's event and stand in the log.
     """
-    if isinstance(cause, Exception) and not type(cause).__module__.startswith("celery.exceptions"):
+    if isinstance(cause, Exception) and not type(cause).__module__.startswith("celery.exceptions") and _is_small(cause):
         return cause.with_traceback(own_frames(cause))
-    return CollectError(f"{type(cause).__name__}: {cause}")
+    return CollectError(f"{type(cause).__name__}: {_first_line(cause)}")
+
+
+def _is_small(cause: BaseException) -> bool:
+    try:
+        return len(repr(cause)) + len(str(cause)) <= TRACEBACK_MAX_CHARS
+    except Exception:
+        return False

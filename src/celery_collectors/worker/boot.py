@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from billiard.pool import EX_RECYCLE
 from celery import bootsteps, signals
 from celery.worker import state
 
@@ -41,7 +42,7 @@ def install(runtime: Runtime) -> None:
             declare_queue(runtime)  # before -Q and -X are applied, so that they can name it
 
     signals.celeryd_init.connect(on_init, weak=False)
-    signals.worker_process_shutdown.connect(lambda **_: hand_back(runtime), weak=False)
+    signals.worker_process_shutdown.connect(lambda exitcode, **_: end_process(runtime, exitcode), weak=False)
     signals.worker_shutdown.connect(lambda **_: leave(runtime), weak=False)
     runtime.app.steps["worker"].add(CollectorsStep)
 
@@ -87,6 +88,17 @@ class IdleClock:
             self._done, self._since = done, time.monotonic()
             return None
         return time.monotonic() - self._since
+
+
+def end_process(runtime: Runtime, exitcode: int) -> None:
+    """A pool child ends: one that is only replaced (``--max-tasks-per-child``) lets its coroutines finish first.
+
+    Handing them back each time would start them for ever and finish none.
+    """
+    process = runtime.existing()
+    if process is not None and exitcode == EX_RECYCLE:
+        process.keeper.wait_until_empty()
+    hand_back(runtime)
 
 
 def hand_back(runtime: Runtime) -> None:

@@ -40,6 +40,8 @@ class Bounded:
         self._handed: queue.Queue[Chunk | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
         self._stopped: str | None = None
         self._left = False
+        self.raised: BaseException | None = None
+        """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
 
@@ -90,6 +92,7 @@ class Bounded:
         except Abandoned:
             return
         except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
+            self.raised = error
             self._hand(error)
 
     def _hand(self, what: Chunk | BaseException | None) -> None:

@@ -67,15 +67,22 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
         for chunk in call.chunks(grant.ends_in_ms / 1000):
             with process.ledger.answering():
                 writer.add(chunk)
-    except LedgerUnavailable:
-        process.keeper.drop(grant.held)
-        raise  # nothing can be settled either: the lease lapses, and the run is fetched again
-    except BaseException as error:  # noqa: BLE001 - the boundary: whatever the code raises is its outcome
+    except BaseException as error:
+        if _is_outage(error, grant, call):
+            process.keeper.drop(grant.held)
+            raise  # nothing can be settled either: the lease lapses, and the run is fetched again
+        if not isinstance(error, Exception) and error is not call.raised:
+            raise  # a signal ends this process, which hands back what it holds
         hanging = process.count_abandoned(call)
         if call.is_abandoned:
             log.warning("%s: its thread was left behind hanging; this process has %d of those", grant.name, hanging)
         return failed(error, time.monotonic() - started)
     return answered(writer.close(), time.monotonic() - started)
+
+
+def _is_outage(error: BaseException, grant: Grant, call: Bounded) -> bool:
+    """Whether our ledger is away. A collector may meet that in requests of its own; a stage reads its input from us."""
+    return isinstance(error, LedgerUnavailable) and (error is not call.raised or not grant.ref.isdigit())
 
 
 def enter_context(grant: Grant) -> None:

@@ -39,12 +39,19 @@ class Keeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def drop(self, held: Held) -> None:
         """Stop keeping a lease."""
         with self._changed:
             self._held.pop(held, None)
+            self._changed.notify_all()
+
+    def wait_until_empty(self) -> None:
+        """Wait until nothing is held; every run has its time limit, so that comes."""
+        with self._changed:
+            while self._held:
+                self._changed.wait()
 
     def held(self) -> list[Held]:
         """What is held now."""
@@ -67,6 +74,7 @@ class Keeper:
         for held, reason in self._ledger.renew(self._owner, self.held()):
             with self._changed:
                 on_gone = self._held.pop(held, None)
+                self._changed.notify_all()
             if on_gone is not None:
                 log.info("%s %s: told to stop: %s", held.request_id, held.ref, reason)
                 on_gone(reason)

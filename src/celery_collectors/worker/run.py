@@ -37,7 +37,7 @@ def execute_run(process: Process, collector: Collector, order: Mapping[str, Any]
         with process.loop.slot() as start:
             grant = fetch(process, order)
             if grant is not None:
-                start(_run_on_loop(process, collector, grant))
+                start(_OnLoop(process, collector, grant).run())
         return Ended()
     grant = fetch(process, order)
     if grant is None:
@@ -62,27 +62,42 @@ def _in_thread(collector: Collector, grant: Grant, within: Callable[[], None]) -
     return Bounded(produce, f"{grant.name} {grant.request_id}")
 
 
-async def _run_on_loop(process: Process, collector: Collector, grant: Grant) -> None:
-    started = time.monotonic()
-    limit_s = grant.ends_in_ms / 1000
-    told: list[str] = []
-    scope = anyio.CancelScope(deadline=anyio.current_time() + limit_s)
+class _OnLoop:
+    """One run as a coroutine. Its lease is kept from before it starts, so that an ending process sees it."""
 
-    def stop(reason: str) -> None:
-        told.append(reason)
-        process.loop.call_soon(scope.cancel)
+    def __init__(self, process: Process, collector: Collector, grant: Grant) -> None:
+        self._process = process
+        self._collector = collector
+        self._grant = grant
+        self._told: str | None = None
+        self._scope: anyio.CancelScope | None = None
+        process.keeper.hold(grant.held, self._stop)
 
-    process.keeper.hold(grant.held, stop)
-    writer = payload_writer(process, grant)
-    outcome: Callable[[], Value] | BaseException = TimedOut(f"did not end within its {limit_s:.1f} s")
-    try:
-        with scope:
-            outcome = await _collect(process, call_of(collector, grant.topic, grant.request_id), grant, writer)
-    except BaseException as error:  # noqa: BLE001 - the collector's boundary
-        outcome = error
-    if told:
-        outcome = Stopped(told[0])
-    await process.loop.in_thread(partial(_settle, process, grant, outcome, time.monotonic() - started))
+    def _stop(self, reason: str) -> None:
+        self._told = reason
+        self._process.loop.call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Run to the end, and settle."""
+        process, grant = self._process, self._grant
+        started = time.monotonic()
+        limit_s = grant.ends_in_ms / 1000
+        writer = payload_writer(process, grant)
+        outcome: Callable[[], Value] | BaseException = TimedOut(f"did not end within its {limit_s:.1f} s")
+        try:
+            with anyio.CancelScope(deadline=anyio.current_time() + limit_s) as self._scope:
+                if self._told is None:
+                    call = call_of(self._collector, grant.topic, grant.request_id)
+                    outcome = await _collect(process, call, grant, writer)
+        except BaseException as error:  # noqa: BLE001 - the collector's boundary
+            outcome = error
+        if self._told is not None:
+            outcome = Stopped(self._told)
+        await process.loop.in_thread(partial(_settle, process, grant, outcome, time.monotonic() - started))
 
 
 async def _collect(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
+from billiard.pool import EX_RECYCLE
 from celery import Task
 from celery._state import _task_stack
 
@@ -80,7 +82,8 @@ def _raise_for_celery(process: Process, attempt: Attempt | None) -> None:
     if attempt is None or attempt.cause is None:
         return
     if process.should_be_replaced():
-        raise SystemExit(f"replaced, because {len(process.abandoned)} of its threads hang")
+        log.warning("this process is replaced, because %d of its threads hang", len(process.abandoned))
+        sys.exit(EX_RECYCLE)
     raise for_celery(attempt.cause) from None
 
 
