@@ -14,6 +14,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 
 from celery_collectors import Collectors, PermanentError, current
+from celery_collectors.errors import LedgerUnavailable
 
 app = Celery("engine_app")
 collectors = Collectors(app, backoff_s=0.1)
@@ -110,6 +111,11 @@ def ignores(topic: str) -> list[str]:
 @collectors.collector(topics="exit*")
 def exits(topic: str) -> list[str]:
     raise SystemExit(3)
+
+
+@collectors.collector(topics="asks-elsewhere*")
+def asks_elsewhere(topic: str) -> list[str]:
+    raise LedgerUnavailable("another project's ledger can't be reached")
 
 
 @collectors.collector(topics="nothing*")

@@ -43,6 +43,7 @@ FAILURES = {
     "text": ("text", "failed", "config", "returned str where a list of items is wanted"),
     "object": ("objects", "failed", "config", "item 1 (object) can't be stored"),
     "ignore": ("ignores", "failed", "transient", "Ignore"),
+    "asks-elsewhere": ("asks_elsewhere", "failed", "transient", "another project's ledger"),
     "exit": ("exits", "failed", "transient", "3"),
     "hang": ("hangs", "timed_out", "transient", "did not end within its 1.0 s"),
     "spin": ("spins", "timed_out", "transient", "did not end within its 1.0 s"),

@@ -95,3 +95,12 @@ def test_the_queue_is_ours_alone() -> None:
 
     queue: Queue = our_queue("collectors.v1")
     assert (queue.durable, queue.queue_arguments, queue.exchange.name) == (True, {"x-max-priority": 9}, "collectors.v1")
+
+
+def test_an_apps_soft_time_limit_is_not_for_ours(engine: Engine) -> None:
+    """Its signal would end a run that has time left, or strike in the middle of a Redis reply."""
+    engine.worker("prefork", 1, "--soft-time-limit", "1")
+    request = engine.collectors.request("gated", deadline=30, only=["gated"])
+    until(lambda: "Soft time limit" in engine.logs(), "the limit strikes")
+    engine.write("gate")
+    assert request.wait().outcomes["gated"].state == "ok"

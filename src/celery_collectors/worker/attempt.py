@@ -86,7 +86,7 @@ def own_frames(cause: BaseException) -> TracebackType | None:
 def _first_line(cause: BaseException) -> str:
     try:
         text = str(cause).strip()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the collector's code, too
         text = f"{type(cause).__name__}, whose text can't be had: its __str__ raised {type(error).__name__}"
     return _storable((text or type(cause).__name__).splitlines()[0][:MESSAGE_MAX_CHARS])
 
@@ -136,5 +136,5 @@ def for_celery(cause: BaseException) -> Exception:
 def _is_small(cause: BaseException) -> bool:
     try:
         return len(repr(cause)) + len(str(cause)) <= TRACEBACK_MAX_CHARS
-    except Exception:
+    except Exception:  # noqa: BLE001 - the collector's code, too
         return False

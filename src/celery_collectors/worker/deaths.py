@@ -49,6 +49,8 @@ class Reporter(threading.Thread):
                 self._report(order, pid)
             except CollectorsError as error:
                 log.warning("a death could not be reported; the lease will lapse instead: %s", error)
+            except Exception:
+                log.exception("a death could not be reported; the lease will lapse instead")
 
     def _report(self, order: dict[str, Any], pid: int) -> None:
         reply = self._process.ledger.died(order, f"{socket.gethostname()}:{pid}:")

@@ -69,6 +69,8 @@ class Keeper:
                 self._renew()
             except LedgerUnavailable as error:
                 log.warning("leases could not be renewed, trying again: %s", error)
+            except Exception:
+                log.exception("leases could not be renewed, trying again")
 
     def _renew(self) -> None:
         for held, reason in self._ledger.renew(self._owner, self.held()):
