@@ -494,6 +494,24 @@ def test_another_app_may_not_share_the_folder(engine: Engine) -> None:
             embedded.use(engine.home, app="other", project=engine.project).__enter__()
 
 
+def test_every_folder_that_is_made_is_private(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        Home(tmp_path / "state" / "collectors" / "h").make()
+    finally:
+        os.umask(before)
+    made = [tmp_path / "state", tmp_path / "state" / "collectors", tmp_path / "state" / "collectors" / "h"]
+    assert [folder.stat().st_mode & 0o777 for folder in made] == [0o700] * 3
+
+
+def test_somebody_elses_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    (tmp_path / "h").mkdir()
+    with pytest.raises(EngineError, match="belongs to another user"):
+        Home(tmp_path / "h").make()
+
+
 def test_a_path_too_long_for_a_socket(engine: Engine) -> None:
     engine.home = engine.home / ("x" * 100)
     with pytest.raises(EngineError, match="shorter"), engine.use():

@@ -128,7 +128,8 @@ class Home:
         self.check()
         try:
             self._refuse_a_foreign_folder()
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in reversed((self.folder, *self.folder.parents)):
+                folder.mkdir(mode=0o700, exist_ok=True)  # mkdir's parents=True would open those to everybody
             self.folder.chmod(0o700)  # it may have been made by hand, and mkdir's mode obeys the umask
             self.detached.mkdir(mode=0o700, exist_ok=True)
             self.engine_lock.touch(mode=0o600)
@@ -136,7 +137,12 @@ class Home:
             raise unusable(self.folder, error) from error
 
     def _refuse_a_foreign_folder(self) -> None:
-        """Somebody's project or home folder must not be closed to others and filled with our files."""
+        """Somebody's project or home folder must not be closed to others and filled with our files.
+
+        And whoever owns a folder can put a link where we would write; in /tmp, before we were there at all.
+        """
+        if self.folder.is_dir() and self.folder.stat().st_uid != os.geteuid():
+            raise EngineError(f"{self.folder} belongs to another user: set COLLECTORS_HOME to a folder of your own")
         if self.folder.is_dir() and not self.detached.exists() and any(self.folder.iterdir()):
             raise EngineError(
                 f"{self.folder} holds files that are not an engine's: set COLLECTORS_HOME to a new folder"
