@@ -32,6 +32,15 @@ def test_with_nothing_running_it_answers(cold: Shell) -> None:
     until(lambda: not cold.processes(), f"nothing is left running: {cold.processes()}")
 
 
+def test_a_pipe_by_its_name_and_a_link_to_itself_can_be_written_to(warm: Shell, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "celery_collectors.cli", "--app", "shop", "collect", "fast:food", "-o"]
+    piped = subprocess.run([*command, "/dev/stdout"], cwd=warm.project, env=warm.env, capture_output=True, check=True)
+    assert json.loads(piped.stdout)["topic"] == "fast:food"
+    (tmp_path / "loop").symlink_to("loop")
+    assert warm.collect("fast:food", "-o", str(tmp_path / "loop")).code == 0
+    assert json.loads((tmp_path / "loop").read_text(encoding="utf-8"))["topic"] == "fast:food"
+
+
 def test_the_report_as_json_is_alone_on_stdout(warm: Shell) -> None:
     done = warm.collect("sour:grapes", "--json")
     report = done.json()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,24 @@ def test_the_second_interrupt_cancels(warm: Shell, gate: Path) -> None:
     assert "cancelled" in done.err
     request_id = UUID.search(done.err)
     assert request_id and warm.show(request_id[0])["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_that_takes_nothing_can_be_left(warm: Shell, tmp_path: Path, number: int) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while os.write(end, b"full"):
+            pass
+    command = f"exec {sys.executable} -P -m celery_collectors.cli --app shop collect fast:food > {pipe}"
+    running = warm.start_command(["/bin/sh", "-c", command])
+    request_id = running.says("request ([-0-9a-f]{36})")[1]
+    os.killpg(running.process.pid, number)
+    done = running.done()
+    os.close(end)
+    assert done.code == 130
+    assert f"the answer is kept: collectors --app shop requests show {request_id}" in done.err
 
 
 def test_interrupted_before_anything_was_asked(cold: Shell) -> None:

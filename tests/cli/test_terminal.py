@@ -111,6 +111,22 @@ def test_a_narrow_terminal_is_never_overrun(warm: Shell, terminals: list[Termina
     assert max(len(line) for line in drawn) <= 40
 
 
+def test_the_report_comes_last_where_a_long_answer_would_push_it_away(warm: Shell, terminals: list[Terminal]) -> None:
+    terminal = Terminal(warm, "--app", "shop", "collect", "fast:food")
+    terminals.append(terminal)
+    assert terminal.done() == 0
+    plain = ESCAPE.sub("", terminal.text)
+    assert plain.index('"items": [') < plain.index("complete  2 of 2 answered")
+
+
+def test_a_terminal_without_utf_8_gets_the_answer_too(warm: Shell, terminals: list[Terminal]) -> None:
+    warm.variables |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    terminal = Terminal(warm, "--app", "shop", "collect", "fast:food")
+    terminals.append(terminal)
+    assert terminal.done() == 0
+    assert "[red]\\xe9" in ESCAPE.sub("", terminal.text)
+
+
 def test_no_color_is_respected(warm: Shell, terminals: list[Terminal]) -> None:
     warm.variables["NO_COLOR"] = "1"
     terminal = Terminal(warm, "--app", "shop", "collect", "sour:grapes")

@@ -94,7 +94,7 @@ def _collect(place: Place, topic: str, asked: dict[str, Any], delivery: Delivery
         report = _interrupted(place, request, interrupts)
     if report is None:
         return ExitCode.INTERRUPTED
-    return _hand_over(place, request, report, delivery)
+    return _delivered(place, request, report, delivery, interrupts)
 
 
 def _leave(place: Place, request: Request, delivery: Delivery) -> ExitCode:
@@ -139,19 +139,37 @@ def _show(place: Place, request: Request) -> str:
     return f"{place.command} requests show {request.id}"
 
 
-def _hand_over(place: Place, request: Request, report: Report, delivery: Delivery) -> ExitCode:
+def _delivered(place: Place, request: Request, report: Report, delivery: Delivery, interrupts: Interrupts) -> ExitCode:
+    """Hand over the answer; a reader who takes nothing can't keep us from being interrupted."""
     from celery_collectors.cli.exit_codes import of_report
+    from celery_collectors.cli.output import abandon_stdout
+
+    try:
+        interrupts.let_go()
+        _hand_over(place, request, report, delivery)
+    except KeyboardInterrupt:
+        abandon_stdout()
+        click.echo(f"\ninterrupted; the answer is kept: {_show(place, request)}", err=True)
+        return ExitCode.INTERRUPTED
+    finally:
+        interrupts.hold()
+    return of_report(report)
+
+
+def _hand_over(place: Place, request: Request, report: Report, delivery: Delivery) -> None:
     from celery_collectors.cli.output import print_text
     from celery_collectors.cli.tables import print_report
 
-    if not delivery.as_json:
+    report_last = sys.stdout.isatty()  # or a long answer would push it off the screen
+    if not delivery.as_json and not report_last:
         print_report(report, sys.stderr)
     chunks = _answer(place, request, report, delivery)
     if chunks is not None and delivery.file:
         delivery.file.write(chunks)
     elif chunks is not None:
         print_text(chunks)
-    return of_report(report)
+    if not delivery.as_json and report_last:
+        print_report(report, sys.stderr)
 
 
 def _answer(place: Place, request: Request, report: Report, delivery: Delivery) -> Any:

@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Counts them. Until :meth:`hold` is called they raise ``KeyboardInterrupt``, as Python does.
+    """Counts them. While they are not held they raise ``KeyboardInterrupt``, as Python does.
 
     Attributes:
         count: How many came since.
@@ -27,6 +27,10 @@ class Interrupts:
     def hold(self) -> None:
         """From now on only count: a request is being opened, or is open."""
         self._held = True
+
+    def let_go(self) -> None:
+        """The request is final: what is left is printing, which an interrupt may end."""
+        self._held = False
 
     @property
     def can_come_again(self) -> bool:

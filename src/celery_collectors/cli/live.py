@@ -53,7 +53,9 @@ class Live:
         shown, more = _fitting(list(self._progress.runs.values()), self._room())
         parts: list[Table | Text] = [self._head(), self._table([*shown, *self._progress.stages.values()])]
         if more:
-            parts.append(_text(f"  … and {more} more: {_in_words(self._progress.counts())}", "dim"))
+            rest = _text(f"  … and {more} more: {_in_words(self._progress.counts())}", "dim")
+            rest.truncate(self._console.width, overflow="ellipsis")
+            parts.append(rest)
         return Group(*parts)
 
     def _room(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.exit_codes import ExitCode
 from celery_collectors.cli.look import is_lively
 from celery_collectors.cli.text import as_json
 
@@ -23,10 +24,31 @@ def print_text(chunks: Iterable[str]) -> None:
     if is_lively(sys.stdout):
         return _print_coloured("".join(chunks))
     for chunk in chunks:
-        sys.stdout.buffer.write(chunk.encode())
-    sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
-    return None
+        _send(chunk)
+    return _send("\n", flush=True)
+
+
+def _send(text: str, *, flush: bool = False) -> None:
+    try:
+        sys.stdout.buffer.write(text.encode())
+        if flush:
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon_stdout()
+        raise Complaint(
+            f"stdout can't be written to: {error.strerror or error}",
+            hint="send it where there is room",
+            code=ExitCode.FAILED,
+        ) from error
+
+
+def abandon_stdout() -> None:
+    """Write no more, not even what is buffered: the interpreter would try that as it ends, and perhaps wait."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _print_coloured(text: str) -> None:
@@ -66,25 +88,23 @@ class OutputFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._place = path.resolve()
-        self._beside = self._place.with_name(f".{self._place.name}.{os.getpid()}.part")
-        self._try_out()
-
-    def _try_out(self) -> None:
         try:
-            if self._place.is_dir():
+            if path.is_dir():
                 raise IsADirectoryError(0, "it is a folder")
-            if self._in_place:
-                self._place.open("ab").close()
-            else:
-                self._beside.open("xb").close()
-                self._beside.unlink()
+            self._in_place = path.exists() and not path.is_file()
+            # What is written in place keeps its name: /dev/stdout, when it is a pipe, leads to no other.
+            self._place = path if self._in_place else Path(os.path.realpath(path))
+            self._beside = self._place.with_name(f".{self._place.name}.{os.getpid()}.part")
+            self._try_out()
         except OSError as error:
             raise self._unwritable(error) from error
 
-    @property
-    def _in_place(self) -> bool:
-        return self._place.exists() and not self._place.is_file()
+    def _try_out(self) -> None:
+        if self._in_place:
+            self._place.open("ab").close()
+        else:
+            self._beside.open("xb").close()
+            self._beside.unlink()
 
     def write(self, chunks: Iterable[str]) -> None:
         """Replace the file's content."""
