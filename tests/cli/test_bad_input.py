@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ FAST = ["--app", "shop", "collect", "fast:food"]
         (["--app", "nope.deep.er", "collect", "x"], "there is no module 'nope'"),
         (["--app", "shop:nope", "collect", "x"], "there is no Celery app in 'shop:nope'"),
         (["--app", "no_app", "collect", "x"], "there is no Celery app in 'no_app'"),
+        (["--app", "./shop.py", "collect", "x"], "is a file.*\n.*--app shop$"),
         (["--app", "bare", "collect", "x"], "has no Collectors"),
         (["--app", "broken", "collect", "x"], "SyntaxError: .*broken.py, line 1"),
         (["--app", "missing_import", "collect", "x"], "a_package_that_nobody_has.*missing_import.py, line 1"),
@@ -89,6 +91,32 @@ def test_a_broker_that_is_down(cold: Shell, servers: dict[str, str]) -> None:
     assert "error: the broker at" in done.err
     assert "pw" not in done.err
     assert not cold.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("broker", "ledger", "says"),
+    [
+        ("redis://:sec/ret@127.0.0.1/0", "redis://127.0.0.1:1/1", "the broker's URL can't be read"),
+        ("amqp://u:sec#ret@127.0.0.1//", "redis://127.0.0.1:1/1", "the broker's URL can't be read"),
+        ("nope://u:secret@127.0.0.1", "redis://127.0.0.1:1/1", "No such transport: nope"),
+        ("redis://127.0.0.1:1/0", "redis://:sec/ret@127.0.0.1/1", "the ledger's URL can't be read"),
+    ],
+)
+def test_a_url_that_can_not_be_read_is_not_quoted(cold: Shell, broker: str, ledger: str, says: str) -> None:
+    servers = ["--app", "shop", "--broker", broker, "--ledger", ledger]
+    _is_refused(cold, [*servers, "collect", "fast:food"], says)
+    doctor = cold.run(*servers, "doctor")
+    assert says in doctor.out
+    assert "sec" not in doctor.out + doctor.err + cold.run(*servers, "collect", "fast:food").err
+
+
+def test_a_stdout_without_room(warm: Shell) -> None:
+    running = warm.start_command(
+        ["/bin/sh", "-c", f"{sys.executable} -P -m celery_collectors.cli {' '.join(FAST)} >/dev/full"]
+    )
+    done = running.done()
+    assert done.code == 1
+    assert "error: stdout can't be written to: No space left on device\nhint: " in done.err
 
 
 def test_a_ledger_that_is_down(cold: Shell, ledger_url: str) -> None:

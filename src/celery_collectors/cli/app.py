@@ -100,6 +100,9 @@ def _is_find_apps_own(error: AttributeError) -> bool:
 
 
 def _no_module(name: str, module: str) -> Complaint:
+    if name.endswith(".py") or "/" in name:
+        like = name.removesuffix(".py").strip("./").replace("/", ".")
+        return Complaint(f"{name!r} is a file, and an app is named as for import", hint=f"give --app {like}")
     return Complaint(
         f"there is no module {module!r} for the app {name!r}",
         hint=f"it is looked for in {Path.cwd()} and in what is installed; change folder, or mend --app",

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import click
 
+from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.following import crash_loop
-from celery_collectors.cli.place import Place, refuse_unreachable_broker
+from celery_collectors.cli.place import Place, broker_connection, refuse_unreachable_broker
 from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
 from celery_collectors.ledger.ledger import connect
 
@@ -118,9 +119,11 @@ def deduplication(place: Place) -> Check:
 
 def broker(place: Place) -> Check:
     """Whether it answers."""
-    where = place.collectors.app.connection_for_write().as_uri()
     try:
+        where = broker_connection(place).as_uri()
         refuse_unreachable_broker(place)
+    except Complaint as complaint:
+        return Check(name="broker", state="fail", message=complaint.message, remedy=complaint.hint)
     except UnavailableError as error:
         remedy = "start it, or mend CELERY_BROKER_URL or --broker"
         return Check(name="broker", state="fail", message=str(error), remedy=remedy, unreachable=True)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,9 +20,13 @@ from celery_collectors.cli.wanted import Wanted
 from celery_collectors.settings import Settings, is_redis_url
 
 if TYPE_CHECKING:
+    from kombu import Connection
+
     from celery_collectors import Collectors
     from celery_collectors.embedded import Addresses
 
+_LIKE_A_BROKER = "mend --broker or CELERY_BROKER_URL, like redis://host:6379/0 or amqp://user:password@host//"
+_ESCAPED = "in a password, / @ : # are written %2F %40 %3A %23"
 _BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 
 
@@ -138,13 +143,16 @@ def _refuse_without_ledger(collectors: Collectors, broker: str) -> None:
     from celery_collectors.errors import NoLedgerError
 
     try:
-        collectors.ledger_url  # noqa: B018 - reading it is the check
+        urlsplit(collectors.ledger_url).port  # noqa: B018 - reading them is the check
     except NoLedgerError as error:
         like = "the same Redis, perhaps another database" if is_redis_url(broker) else "redis://host:6379/0"
         raise Complaint(
             "a broker is configured, but no ledger",
             hint=f"give --ledger or COLLECTORS_LEDGER, a Redis or Valkey URL ({like})",
         ) from error
+    except ValueError as error:
+        hint = f"mend --ledger or COLLECTORS_LEDGER, like redis://host:6379/0; {_ESCAPED}"
+        raise Complaint("the ledger's URL can't be read", hint=hint) from error
 
 
 def note_replaced_broker(place: Place) -> None:
@@ -154,6 +162,22 @@ def note_replaced_broker(place: Place) -> None:
     own = place.collectors.app.conf.get("broker_url")
     if place.home and own and own != os.environ[_BROKER_VARIABLES[0]]:
         note(f"the embedded engine stands in for {maybe_sanitize_url(own)}; --broker would use that")
+
+
+def broker_connection(place: Place) -> Connection:
+    """The broker, not yet asked.
+
+    Raises:
+        Complaint: when nothing can be made of its URL. An error that may quote a password is not passed on.
+    """
+    try:
+        connection: Connection = place.collectors.app.connection_for_write()
+        connection.transport  # noqa: B018 - kombu looks at the URL only now
+    except (ImportError, KeyError) as error:
+        raise Complaint(f"the broker can't be used: {error.args[0]}", hint=_LIKE_A_BROKER) from error
+    except Exception as error:
+        raise Complaint("the broker's URL can't be read", hint=f"{_LIKE_A_BROKER}; {_ESCAPED}") from error
+    return connection
 
 
 def refuse_unreachable_broker(place: Place) -> None:
@@ -166,8 +190,7 @@ def refuse_unreachable_broker(place: Place) -> None:
         return  # the engine has just answered
     from celery_collectors.errors import BrokerUnavailable
 
-    connection = place.collectors.app.connection_for_write()
-    with connection:
+    with broker_connection(place) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
         except Exception as error:
