@@ -11,7 +11,9 @@ _COORDINATES = ("latitude_deg", "longitude_deg")
 
 
 def summarise(records: Iterable[Record], states: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer, small and JSON-able: one sentence, the airports, and who had something to say.
+    """Return the answer, small and JSON-able: the airports, who had something to say, and it all in one sentence.
+
+    The sentence comes last: that is what a terminal still shows of a long answer.
 
     "Nobody has it" is said only of the sources that answered; those that didn't are named with what became of
     them.
@@ -29,7 +31,7 @@ def summarise(records: Iterable[Record], states: Mapping[str, str]) -> dict[str,
         "had_nothing": [name for name, state in states.items() if state == "empty"],
         "no_answer": {name: state for name, state in states.items() if state not in ("ok", "empty")},
     }
-    return {"says": _sentence(airports, sources), "airports": airports, "sources": sources}
+    return {"airports": airports, "sources": sources, "says": _sentence(airports, sources)}
 
 
 def airport(record: Record) -> dict[str, Any]:
