@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 from celery import Celery, current_task
 
-from celery_collectors.dispatch import PRIORITIES, Dispatcher
+from celery_collectors.client import Client
+from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import (
     DeclarationError,
     IdempotencyError,
@@ -21,26 +21,22 @@ from celery_collectors.errors import (
     PolicyError,
     RequestError,
     RequestUnknown,
-    UnavailableError,
 )
 from celery_collectors.events import Hook
 from celery_collectors.handle import Request
-from celery_collectors.ledger import Ledger, Order, WorkerBeat
-from celery_collectors.ledger.reading import Page, Reader
+from celery_collectors.ledger import WorkerBeat
+from celery_collectors.ledger.reading import Page
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
 from celery_collectors.plan import Plan, first_orders, make_plan
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
-from celery_collectors.worker.process import Runtime, payload_store
+from celery_collectors.worker.process import Runtime
 from celery_collectors.worker.task import CollectorsTask
-
-log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE = "celery_collectors"
-CLIENT_PATIENCE_S = 2.0
 
 
 class Collectors:
@@ -74,7 +70,7 @@ class Collectors:
         self.app = app
         self.registry = Registry()
         self._overrides = {**settings, "ledger": ledger}
-        self._by_pid: dict[int, _Client] = {}
+        self._by_pid: dict[int, Client] = {}
         self._runtime = Runtime(
             app,
             self.registry,
@@ -379,33 +375,12 @@ class Collectors:
             client.close()
 
     @property
-    def _client(self) -> _Client:
+    def _client(self) -> Client:
         pid = os.getpid()
-        return self._by_pid.get(pid) or self._by_pid.setdefault(pid, _Client(self))
+        return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Client(self.app, self.ledger_url, self.settings))
 
     def _handle(self, request_id: str) -> Request:
-        client = self._client
-        return Request(request_id, client.ledger, client.reader, client.publish)
-
-
-class _Client:
-    """One client process's connections."""
-
-    def __init__(self, collectors: Collectors) -> None:
-        self.ledger = Ledger.from_url(collectors.ledger_url, collectors.settings, patience_s=CLIENT_PATIENCE_S)
-        self.reader = Reader(self.ledger, payload_store(self.ledger, collectors.settings))
-        self._dispatcher = Dispatcher(collectors.app, self.ledger)
-
-    def publish(self, orders: Sequence[Order]) -> None:
-        """Publish; while that can't be done, the request waits in the ledger."""
-        try:
-            self._dispatcher.publish(orders)
-        except UnavailableError as error:
-            log.warning("accepted, and waiting in the ledger: %s", error)
-
-    def close(self) -> None:
-        self._dispatcher.close()
-        self.ledger.client.close()
+        return Request(request_id, self._client)
 
 
 def _check_times(deadline: float | None, finish: float | None) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from celery_collectors.client import Client
 from celery_collectors.errors import RequestUnknown, WaitTimeout
 from celery_collectors.events import Event
-from celery_collectors.ledger import Ledger, Order
-from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import REQUEST_ENDED, Report, RequestState
 
 BLOCK_S = 1.0
@@ -24,11 +23,11 @@ class Request:
         id: The request's UUID.
     """
 
-    def __init__(self, request_id: str, ledger: Ledger, reader: Reader, publish: Callable[[list[Order]], None]) -> None:
+    def __init__(self, request_id: str, client: Client) -> None:
         self.id = request_id
-        self._ledger = ledger
-        self._reader = reader
-        self._publish = publish
+        self._client = client
+        self._ledger = client.ledger
+        self._reader = client.reader
 
     def __repr__(self) -> str:
         return f"<Request {self.id}>"
@@ -100,7 +99,7 @@ class Request:
             raise RequestUnknown(self.id)
         if state in REQUEST_ENDED:
             return True
-        self._publish(self._ledger.end_if_over(self.id).orders)
+        self._client.publish(self._ledger.end_if_over(self.id).orders)
         return False
 
     def items(self) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from redis import Redis
 
 from celery_collectors.errors import PayloadError
 from celery_collectors.payloads.codec import Chunk, decode_items
+from celery_collectors.settings import Settings
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +59,11 @@ class PayloadStore:
         self._client = client
         self._inline_bytes = inline_bytes
         self._ttl_s = ttl_s
+
+    @classmethod
+    def of(cls, client: Redis, settings: Settings) -> PayloadStore:
+        """The store in the ledger's own Redis or Valkey, as the settings want it."""
+        return cls(client, inline_bytes=settings.inline_bytes, ttl_s=settings.result_ttl_s)
 
     def writer(self, key: str, *, open_s: float = 0.0) -> PayloadWriter:
         """Begin a value under ``key``, which must be this attempt's own, of a request open ``open_s`` more seconds."""

@@ -52,7 +52,7 @@ class Process:
     @cached_property
     def store(self) -> PayloadStore:
         """The payload store."""
-        return payload_store(self.ledger, self.settings)
+        return PayloadStore.of(self.ledger.client, self.settings)
 
     @cached_property
     def reader(self) -> Reader:
@@ -64,7 +64,7 @@ class Process:
         """A reader on a connection of its own, for a thread that may be left behind."""
         ledger = Ledger.from_url(self.runtime.ledger_url(), self.settings, patience_s=WORKER_PATIENCE_S)
         try:
-            yield Reader(ledger, payload_store(ledger, self.settings))
+            yield Reader(ledger, PayloadStore.of(ledger.client, self.settings))
         finally:
             ledger.client.close()
 
@@ -162,8 +162,3 @@ class Runtime:
     def existing(self) -> Process | None:
         """This process's own parts, if it has needed any."""
         return self._by_pid.get(os.getpid())
-
-
-def payload_store(ledger: Ledger, settings: Settings) -> PayloadStore:
-    """The payload store that goes with a ledger."""
-    return PayloadStore(ledger.client, inline_bytes=settings.inline_bytes, ttl_s=settings.result_ttl_s)
