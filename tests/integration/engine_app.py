@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 from celery import Celery
+from celery._state import _task_stack
 from celery.exceptions import Ignore
 
 from celery_collectors import Collectors, PermanentError, current
@@ -198,6 +199,12 @@ def total(items: Iterator[Any], report: Any, topic: str, request_id: str) -> dic
     """Counts what arrived."""
     misbehave("process", topic)
     return {"items": sum(1 for _ in items), "request_id": request_id, "asked": sorted(report.outcomes)}
+
+
+@collectors.collector(topics="currents*")
+def currents(topic: str) -> list[int]:
+    """How many current tasks Celery remembers in this process, over all threads."""
+    return [sum(len(kept["stack"]) for kept in _task_stack._local.__storage__.values())]
 
 
 @app.task

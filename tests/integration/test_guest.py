@@ -104,3 +104,11 @@ def test_an_apps_soft_time_limit_is_not_for_ours(engine: Engine) -> None:
     until(lambda: "Soft time limit" in engine.logs(), "the limit strikes")
     engine.write("gate")
     assert request.wait().outcomes["gated"].state == "ok"
+
+
+def test_a_thread_that_has_ended_is_nobodys_current_task(engine: Engine, pool: str) -> None:
+    """Celery keeps them by thread ident: they would pile up, and stand in a later thread that is none of ours."""
+    engine.worker(pool, 1)
+    requests = [engine.collectors.request("currents", deadline=20, only=["currents"]) for _ in range(4)]
+    found = [number for request in requests if request.wait() for number in request.items()]
+    assert found == [found[0]] * 4

@@ -13,12 +13,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from celery_collectors.errors import Stopped, TimedOut
 from celery_collectors.payloads.codec import Chunk
 
 CHUNKS_AHEAD = 4
 POLL_S = 0.2
+
+Within = Callable[[], AbstractContextManager[None]]
+"""What a helper thread enters before the user's code, and leaves after it."""
 
 
 class Abandoned(SystemExit):
@@ -88,6 +92,8 @@ class Bounded:
         try:
             for chunk in self._produce():
                 self._hand(chunk)
+                if self._left:
+                    return  # which closes the generator: nobody takes what it would go on producing
             self._hand(None)
         except Abandoned:
             return

@@ -15,19 +15,19 @@ from celery_collectors.payloads import PayloadWriter, Value, encode_items
 from celery_collectors.payloads.codec import Chunk, ItemBuffer
 from celery_collectors.registry import Collector, fill
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
-from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_writer, settle
 from celery_collectors.worker.process import Process
 
 
-def execute_run(process: Process, collector: Collector, order: Mapping[str, Any], within: Callable[[], None]) -> Ended:
+def execute_run(process: Process, collector: Collector, order: Mapping[str, Any], within: Within) -> Ended:
     """Fetch a run from the ledger and execute it.
 
     Args:
         process: This process.
         collector: Whose run it is.
         order: Which run, from the message.
-        within: Called first in the thread that runs the collector's code.
+        within: Entered in the thread that runs the collector's code.
 
     Returns:
         How it ended, and the stage to go on with; both empty if there was nothing to run, or it now runs
@@ -51,13 +51,13 @@ def call_of(collector: Collector, topic: str, request_id: str) -> Callable[[], A
     return fill(collector.function, topic, {"topic": topic, "request_id": request_id})
 
 
-def _in_thread(collector: Collector, grant: Grant, within: Callable[[], None]) -> Bounded:
+def _in_thread(collector: Collector, grant: Grant, within: Within) -> Bounded:
     call = call_of(collector, grant.topic, grant.request_id)
 
     def produce() -> Iterator[Chunk]:
-        within()
-        enter_context(grant)
-        yield from encode_items(as_items(call()))
+        with within():
+            enter_context(grant)
+            yield from encode_items(as_items(call()))
 
     return Bounded(produce, f"{grant.name} {grant.request_id}")
 

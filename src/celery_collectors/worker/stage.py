@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery_collectors.ledger import Grant
@@ -11,12 +11,12 @@ from celery_collectors.payloads import encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.registry import Stage, fill
 from celery_collectors.worker.attempt import Ended, as_items, stage_ended
-from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle
 from celery_collectors.worker.process import Process
 
 
-def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Callable[[], None]) -> Ended:
+def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Within) -> Ended:
     """Execute a stage that a message announced, or that was granted in place.
 
     Returns:
@@ -30,12 +30,11 @@ def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Ca
     return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
 
 
-def _in_thread(process: Process, stage: Stage, grant: Grant, within: Callable[[], None]) -> Bounded:
+def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within) -> Bounded:
     def produce() -> Iterator[Chunk]:
-        within()
-        enter_context(grant)
         # A connection of its own: this thread may be left behind in the middle of a reply.
-        with process.reading() as reader:
+        with within(), process.reading() as reader:
+            enter_context(grant)
             report = reader.report(grant.request_id)
             by_name = {"topic": grant.topic, "request_id": grant.request_id, "report": report}
             yield from run_stage(stage, _input(reader, grant), by_name)

@@ -6,7 +6,7 @@ import inspect
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER
 from celery_collectors.worker.attempt import Attempt, for_celery
+from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.run import execute_run
 from celery_collectors.worker.stage import execute_stage
@@ -70,13 +71,22 @@ class CollectorsTask(Task):  # type: ignore[misc]
             ended = execute_stage(process, ended.next, within)
         _raise_for_celery(process, first)
 
-    def _make_current(self) -> Callable[[], None]:
-        """Celery's current task and request belong to a thread; a helper thread has to be given them."""
+    def _make_current(self) -> Within:
+        """Celery's current task and request belong to a thread; a helper thread has to be given them.
+
+        And they are taken back at its end: Celery keeps them by thread ident, which a later thread may get.
+        """
         request = self.request_stack.top
 
-        def within() -> None:
+        @contextmanager
+        def within() -> Iterator[None]:
             _task_stack.push(self)
             self.request_stack.push(request)
+            try:
+                yield
+            finally:
+                self.request_stack.pop()
+                _task_stack.pop()
 
         return within
 
