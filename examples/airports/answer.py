@@ -95,7 +95,8 @@ def _about(airport: dict[str, Any]) -> str:
     differing = airport["disagreements"].items()
     wrong = [_off(field, source, how) for field, how in differing for source in how["outliers"]]
     undecided = [f"undecided on {field}" for field, how in differing if how["undecided"]]
-    return "; ".join([found, *wrong, *undecided])
+    alone = ["nobody else confirms what it says"] if len(airport["had_by"]) == 1 else []
+    return "; ".join([found, *alone, *wrong, *undecided])
 
 
 def _off(field: str, source: str, found: dict[str, Any]) -> str:

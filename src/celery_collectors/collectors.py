@@ -69,6 +69,7 @@ class Collectors:
             raise DeclarationError(f"the app {app.main!r} has a Collectors already; use Collectors.of(app)")
         self.app = app
         self.registry = Registry()
+        self._task_names: set[str] = set()
         self._overrides = {**settings, "ledger": ledger}
         self._by_pid: dict[int, Client] = {}
         self._runtime = Runtime(
@@ -172,7 +173,7 @@ class Collectors:
 
         def declare(function: Callable[..., Any]) -> Any:
             run_name = name or function.__name__
-            task = self._task(function, run_name, task_options)
+            task = self._task(function, run_name, name=run_name, **task_options)
             self.registry.add_collector(
                 Collector(
                     name=run_name,
@@ -231,14 +232,18 @@ class Collectors:
         return declare
 
     def _stage(self, ref: str, function: F) -> Any:
-        task = self._task(function, ref, {})
+        task = self._task(function, ref, name=function.__name__)
         self.registry.add_stage(Stage(ref=ref, function=function, task=task))
         return task
 
-    def _task(self, function: Callable[..., Any], ref: str, options: dict[str, Any]) -> Any:
-        return self.app.task(base=CollectorsTask, collectors_runtime=self._runtime, collectors_ref=ref, **options)(
-            function
-        )
+    def _task(self, function: Callable[..., Any], ref: str, *, name: str, **options: Any) -> Any:
+        # Named after the collector, not its function: a loop may declare one function several times.
+        task_name = self.app.gen_task_name(name, function.__module__)
+        if task_name in self._task_names:
+            raise DeclarationError(f"{task_name} is declared twice; give one of the two another name=")
+        self._task_names.add(task_name)
+        ours = {"base": CollectorsTask, "collectors_runtime": self._runtime, "collectors_ref": ref, "name": task_name}
+        return self.app.task(**options | ours)(function)
 
     # Asking ---------------------------------------------------------------------------------------
 

@@ -152,9 +152,22 @@ def redis_url(url: str) -> str:
         return f"unix://{parts.path}?db={db}"
     if scheme not in ("redis", "rediss", "unix"):
         raise SettingsError(
-            f"the ledger must be a Redis or Valkey URL (redis://, rediss://, unix://), not {parts.scheme or url!r}"
+            "the ledger must be a Redis or Valkey URL (redis://, rediss://, unix://), and this one "
+            + (f"begins with {parts.scheme}:" if parts.scheme else "has no scheme")
         )
     return scheme + url[len(parts.scheme) :]
+
+
+def public_url(url: str) -> str:
+    """A ledger's URL for messages to people: who may enter, and with what password, is left out.
+
+    >>> public_url("rediss://me:secret@db.example:6380/2?password=secret")
+    'rediss://db.example:6380/2'
+    """
+    parts = urlsplit(redis_url(url))
+    db = parse_qs(parts.query).get("db", [""])[0]
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}" + (f"?db={db}" if db else "")
 
 
 def is_redis_url(url: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from celery_collectors.errors import SettingsError
-from celery_collectors.settings import Settings, is_redis_url, redis_url
+from celery_collectors.settings import Settings, is_redis_url, public_url, redis_url
 
 
 class Project:
@@ -115,3 +115,18 @@ def test_other_urls_are_refused(url: str) -> None:
     assert not is_redis_url(url)
     with pytest.raises(SettingsError, match="must be a Redis or Valkey URL"):
         redis_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:s3cret@db:6379/0", "redis://db/0?password=s3cret", "redis://:s3%2Fcret@db"]
+)
+def test_no_password_is_shown(url: str) -> None:
+    assert "s3" not in public_url(url)
+    assert "db" in public_url(url)
+
+
+@pytest.mark.parametrize("url", [":s3cret@db:6379", "s3cret", "amqp://me:s3cret@db//"])
+def test_a_ledger_url_that_is_refused_is_not_quoted(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        redis_url(url)
+    assert "s3cret" not in str(refused.value)

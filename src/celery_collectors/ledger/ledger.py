@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from redis import Redis
@@ -22,7 +21,7 @@ from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
 from celery_collectors.ledger.records import Grant, Held, Order, Reply, RunPlan, StagePlan, WorkerBeat
 from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
 from celery_collectors.model import REQUEST_ENDED, ErrorInfo, Policy, RequestState
-from celery_collectors.settings import Settings, redis_url
+from celery_collectors.settings import Settings, public_url, redis_url
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -76,9 +75,8 @@ class Ledger:
     @classmethod
     def from_url(cls, url: str, settings: Settings | None = None, *, patience_s: float = 3.0) -> Ledger:
         """A ledger on the Redis or Valkey at ``url``."""
-        parts = urlsplit(url)
-        where = url.replace(f":{parts.password}@", ":***@") if parts.password else url
-        return cls(connect(url, patience_s=patience_s), settings or Settings.load(), where=where)
+        client = connect(url, patience_s=patience_s)
+        return cls(client, settings or Settings.load(), where=public_url(url))
 
     # Shards ---------------------------------------------------------------------------------------
 

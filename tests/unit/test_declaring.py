@@ -1,0 +1,113 @@
+"""What a project may declare, and what is refused at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_collectors import Collectors
+from celery_collectors.errors import DeclarationError, NoCollectorError, TopicError
+
+
+@pytest.fixture
+def collectors() -> Collectors:
+    return Collectors(Celery("declaring"))
+
+
+def declare(collectors: Collectors, source: str) -> Any:
+    @collectors.collector(name=source)
+    def fetch(topic: str) -> list[str]:
+        return [source]
+
+    return fetch
+
+
+def test_collectors_made_in_a_loop_are_their_own_tasks(collectors: Collectors) -> None:
+    tasks = {source: declare(collectors, source) for source in ("alpha", "beta", "gamma")}
+    assert {source: task("python") for source, task in tasks.items()} == {source: [source] for source in tasks}
+    assert len({task.name for task in tasks.values()}) == 3
+    found: list[str] = []
+
+    @collectors.process
+    def take(items: Any) -> None:
+        found.extend(items)
+
+    collectors.run_local("python", deadline=5)
+    assert found == ["alpha", "beta", "gamma"]
+
+
+def test_names_are_unique(collectors: Collectors) -> None:
+    declare(collectors, "alpha")
+    with pytest.raises(DeclarationError, match=r"alpha is declared twice; give one of the two another name="):
+        declare(collectors, "alpha")
+
+    def alpha(items: Any) -> Any:
+        return items
+
+    with pytest.raises(DeclarationError, match="declared twice"):
+        collectors.cleanup(alpha)
+
+
+def test_one_stage_of_each_kind(collectors: Collectors) -> None:
+    collectors.cleanup(lambda items: items)
+    with pytest.raises(DeclarationError, match="is the cleanup stage already"):
+
+        @collectors.cleanup
+        def another(items: Any) -> Any:
+            return items
+
+
+def test_one_collectors_per_app(collectors: Collectors) -> None:
+    with pytest.raises(DeclarationError, match="has a Collectors already"):
+        Collectors(collectors.app)
+    assert Collectors.of(collectors.app) is collectors
+    with pytest.raises(DeclarationError, match="has no Collectors"):
+        Collectors.of(Celery("other"))
+
+
+def test_a_parameter_that_cannot_be_filled_is_named(collectors: Collectors) -> None:
+    with pytest.raises(DeclarationError, match=r"'lonely' wants 'api_key', which can't be filled in"):
+
+        @collectors.collector
+        def lonely(topic: str, api_key: str) -> list[str]:
+            return [api_key]
+
+    with pytest.raises(DeclarationError, match="needs a first parameter"):
+        collectors.collector(name="none")(lambda: [])
+    with pytest.raises(DeclarationError, match="timeout must be more than 0"):
+        collectors.collector(name="soon", timeout=0)(str.split)
+
+
+def test_parameters_are_filled_by_name_and_defaults_stay(collectors: Collectors) -> None:
+    @collectors.collector
+    def asks(subject: str, request_id: str, depth: int = 3, *, topic: str = "unset") -> list[Any]:
+        return [subject, len(request_id), depth, topic]
+
+    @collectors.process
+    def keep(items: Any, report: Any) -> list[Any]:
+        return [*items, report.outcomes["asks"].items]
+
+    assert collectors.run_local("python", deadline=5).result == ["python", 36, 3, "python", 4]
+
+
+def test_topics_are_routed_checked_and_normalised(collectors: Collectors) -> None:
+    @collectors.collector(topics="airport:*")
+    def runways(topic: str) -> list[str]:
+        return [topic]
+
+    @collectors.topic("airport:*")
+    def airport(topic: str) -> str:
+        if len(topic) != 11:
+            raise ValueError("give three letters")
+        return "airport:" + topic[8:].upper()
+
+    assert collectors.run_local("airport:jfk", deadline=5).topic == "airport:JFK"
+    with pytest.raises(TopicError, match="is malformed: give three letters"):
+        collectors.run_local("airport:x")
+    with pytest.raises(NoCollectorError, match=r"no collector takes the topic 'python'; those declared take airport"):
+        collectors.run_local("python")
+    for topic, words in (("", "empty"), ("a\nb", "control"), ("x" * 513, "513 characters")):
+        with pytest.raises(TopicError, match=words):
+            collectors.run_local(topic)
