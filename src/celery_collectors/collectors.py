@@ -97,7 +97,7 @@ class Collectors:
     @cached_property
     def settings(self) -> Settings:
         """The settings, read on first use."""
-        return Settings.load(self._overrides)
+        return Settings.load(self._overrides, app_name=self.app.main)
 
     def configure(self, **settings: Any) -> None:
         """Change settings after the fact, as tests and programs with a configuration of their own do.
@@ -111,7 +111,7 @@ class Collectors:
             SettingsError: for an unknown setting, or a value that can't be used; nothing is changed then.
         """
         overrides = {**self._overrides, **settings}
-        loaded = Settings.load(overrides)
+        loaded = Settings.load(overrides, app_name=self.app.main)
         self.close()
         self._runtime.forget()
         self._overrides = overrides
@@ -289,11 +289,15 @@ class Collectors:
             LedgerUnavailable: when the ledger does not answer; nothing was sent.
         """
         _check_times(deadline, finish)
-        if priority not in PRIORITIES:
-            raise RequestError(f"priority must be one of {', '.join(PRIORITIES)}, not {priority!r}")
-        plan = self._plan(topic, Policy(min_ok=min_ok, required=tuple(required), first=first), only)
-        client = self._client
+        _check_word("priority", priority, PRIORITIES)
+        _check_word("messages", messages or self.settings.messages, ("auto", "each"))
+        plan = self._plan(
+            topic,
+            Policy(min_ok=min_ok, required=(required,) if isinstance(required, str) else tuple(required), first=first),
+            only,
+        )
         asked_id = self._reserve(plan, key, request_id)
+        client = self._client
         request_id = asked_id or str(uuid.uuid4())
         opened = client.ledger.open(
             request_id,
@@ -313,6 +317,7 @@ class Collectors:
         return self._handle(request_id)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
+        only = (only,) if isinstance(only, str) else only
         return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=only)
 
     def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str | None:
@@ -340,7 +345,11 @@ class Collectors:
             RequestError: when the question can't be asked.
         """
         _check_times(deadline, finish)
-        plan = self._plan(topic, Policy(min_ok=min_ok, required=tuple(required), first=first), only)
+        plan = self._plan(
+            topic,
+            Policy(min_ok=min_ok, required=(required,) if isinstance(required, str) else tuple(required), first=first),
+            only,
+        )
         return run_local(
             self.registry,
             plan,
@@ -390,8 +399,13 @@ class Collectors:
 
 def _check_times(deadline: float | None, finish: float | None) -> None:
     for name, value in (("deadline", deadline), ("finish", finish)):
-        if value is not None and not 0 < value < 366 * 24 * 3600:
+        if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
             raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
+
+
+def _check_word(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise RequestError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
 def _as_uuid(text: str) -> str:

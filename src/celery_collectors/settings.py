@@ -7,6 +7,7 @@ variables, then ``collectors.toml``, then ``[tool.collectors]`` in ``pyproject.t
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,11 +38,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     home: str | None = None
     """The embedded engine's folder; unset, one per project under the user's state folder."""
     prefix: str = "collectors"
-    """Every key starts with it, so that a ledger can share a Redis with other data."""
+    """Every key starts with it, so that a ledger can share a Redis; by default it has the app's name behind it."""
     shards: int = 4
     """Hash tags over which requests are spread, so that a cluster can hold them; fixed once the ledger exists."""
     queue: str = "collectors.v1"
-    """Our own queue; its name carries a version of its arguments, so no existing queue is redeclared."""
+    """Our own queue, by default ``collectors.<app>.v1``; the version is that of its arguments, so that no queue
+    that exists is redeclared."""
     messages: Literal["auto", "each"] = "auto"
     """``auto`` continues stages known to be short in place; ``each`` sends one message per run and stage."""
     deadline_s: float = 30.0
@@ -93,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         cls,
         overrides: Mapping[str, Any] | None = None,
         *,
+        app_name: str | None = None,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> Settings:
@@ -100,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             overrides: What the code says; ``None`` values are ignored.
+            app_name: The Celery app's own name, which keeps its queue and its keys apart from other apps'.
             env: The environment; by default the process's own.
             folder: Where ``pyproject.toml`` and ``collectors.toml`` are looked for; by default the current one.
 
@@ -112,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         folder = Path.cwd() if folder is None else folder
         merged: dict[str, Any] = {}
         for place, values in (
+            ("the app's name", _of_app(app_name)),
             ("[tool.collectors] in pyproject.toml", _toml(folder / "pyproject.toml", "tool", "collectors")),
             ("collectors.toml", _toml(folder / "collectors.toml")),
             ("the environment", _from_env(os.environ if env is None else env)),
@@ -174,6 +179,14 @@ def is_redis_url(url: str | None) -> bool:
     """Whether a URL names a Redis-protocol server."""
     scheme = urlsplit(url or "").scheme.split("+")[0]
     return scheme in ("redis", "rediss", "valkey", "valkeys", "unix", "socket")
+
+
+def _of_app(name: str | None) -> dict[str, Any]:
+    """Two apps on one broker must not take each other's messages: neither knows the other's tasks."""
+    if not name or name == "__main__":
+        return {}
+    word = re.sub(r"[^\w.-]", "-", name)
+    return {"prefix": f"collectors:{word}", "queue": f"collectors.{word}.v1"}
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_a_configured_broker_is_used_and_a_missing_worker_named(warm: Shell, led
     servers = ("--broker", ledger_url, "--ledger", ledger_url.replace("=0", "=1"))
     done = warm.run("--app", "shop", *servers, "collect", "fast:food", "--deadline", "300ms")
     assert done.code == 4
-    assert "no worker consumes the queue 'collectors.v1'" in done.err
+    assert "no worker consumes the queue 'collectors.shop.v1'" in done.err
     assert "celery -A shop worker" in done.err
     waiting = warm.run("--app", "shop", *servers, "collect", "fast:food", "--detach").out
     assert UUID.fullmatch(waiting.strip())

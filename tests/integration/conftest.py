@@ -60,12 +60,18 @@ class Engine:
         }
 
     def worker(
-        self, pool: str = "prefork", concurrency: int = 2, *args: str, wait: bool = True, **env: str
+        self,
+        pool: str = "prefork",
+        concurrency: int = 2,
+        *args: str,
+        wait: bool = True,
+        app: str = "tests.integration.engine_app",
+        **env: str,
     ) -> subprocess.Popen[bytes]:
         """Start a worker, and wait until it has reported itself."""
         name = f"w{len(self._workers)}@test"
         log = (self.notes / f"{name}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-A", "tests.integration.engine_app", "worker", "-n", name]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", name]
         command += ["-P", pool, "-c", str(concurrency), "-l", "INFO", "--without-gossip", "--without-mingle", *args]
         process = subprocess.Popen(command, env=self.env(**env), cwd=ROOT, stdout=log, stderr=log)
         self._workers.append(process)

@@ -74,7 +74,7 @@ def test_a_worker_with_queues_of_its_choice_leaves_ours_alone(engine: Engine) ->
 
 
 def test_a_worker_that_names_our_queue_consumes_it(engine: Engine) -> None:
-    engine.worker("threads", 1, "-Q", "collectors.v1")
+    engine.worker("threads", 1, "-Q", engine.collectors.settings.queue)
     assert engine.collectors.request("python", deadline=20).wait().state == "complete"
 
 
@@ -112,3 +112,14 @@ def test_a_thread_that_has_ended_is_nobodys_current_task(engine: Engine, pool: s
     requests = [engine.collectors.request("currents", deadline=20, only=["currents"]) for _ in range(4)]
     found = [number for request in requests if request.wait() for number in request.items()]
     assert found == [found[0]] * 4
+
+
+def test_two_apps_on_one_broker_leave_each_other_alone(engine: Engine) -> None:
+    """Neither worker knows the other's tasks, so a message taken by the wrong one would be thrown away."""
+    engine.worker("threads", 2)
+    engine.worker("threads", 2, app="tests.integration.other_app", wait=False)
+    until(lambda: "ready" in (engine.notes / "w1@test.log").read_text(), "the other app's worker is ready")
+    requests = [engine.collectors.request("python", deadline=20) for _ in range(20)]
+    assert [request.wait().state for request in requests] == ["complete"] * 20
+    assert "unregistered" not in engine.logs()
+    assert len(engine.collectors.workers()) == 1

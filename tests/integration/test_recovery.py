@@ -85,7 +85,7 @@ def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
         seen = engine.noted("short")
     request.cancel()
     done = engine.noted("short")
-    waiting = engine.broker_client.llen("collectors.v1\x06\x163")
+    waiting = engine.broker_client.llen(f"{engine.collectors.settings.queue}\x06\x163")
     sent = waiting + done + engine.broker_client.hlen("unacked")
     print(f"{done} of 10,000 done after 100 s, {waiting} in the queue, {sent - 10_000} sent twice")
     assert 500 < done < 9_000

@@ -6,6 +6,7 @@ import pytest
 
 from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.ledger import Order
+from celery_collectors.ledger.reading import is_over
 from celery_collectors.payloads import Value, encode_items, encode_result
 from tests.ledger.world import World, run
 
@@ -14,7 +15,14 @@ def test_a_report_of_what_the_ledger_does_not_hold(world: World) -> None:
     with pytest.raises(RequestUnknown, match="holds no request 'nobody'"):
         world.reader.report("nobody")
     assert world.ledger.state("nobody") == "unknown"
-    assert world.ledger.is_final("nobody")
+    assert is_over(world.client, "nobody")
+
+
+def test_whether_a_request_is_over_is_told_without_knowing_its_app(world: World) -> None:
+    request_id = world.open("a")
+    assert not is_over(world.client, request_id)
+    world.ledger.cancel(request_id)
+    assert is_over(world.client, request_id)
 
 
 def test_the_result_is_what_process_returned(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from celery_collectors import Collectors
-from celery_collectors.errors import DeclarationError, NoCollectorError, TopicError
+from celery_collectors.errors import DeclarationError, NoCollectorError, RequestError, TopicError
 
 
 @pytest.fixture
@@ -111,3 +111,24 @@ def test_topics_are_routed_checked_and_normalised(collectors: Collectors) -> Non
     for topic, words in (("", "empty"), ("a\nb", "control"), ("x" * 513, "513 characters")):
         with pytest.raises(TopicError, match=words):
             collectors.run_local(topic)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"deadline": "5"}, "deadline must be a number of seconds"),
+        ({"deadline": -1}, "deadline must be a number of seconds"),
+        ({"messages": "some"}, "messages must be one of auto, each"),
+        ({"priority": "urgent"}, "priority must be one of low, normal, high"),
+        ({"min_ok": 2}, "min_ok=2 can't be met by 1 collectors"),
+        ({"required": "beta"}, "required='beta' is not among those asked"),
+        ({"only": "beta"}, "there is no collector 'beta'"),
+        ({"request_id": "mine"}, "a request_id is a UUID"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(
+    collectors: Collectors, options: dict[str, Any], words: str
+) -> None:
+    declare(collectors, "alpha")
+    with pytest.raises(RequestError, match=words):
+        collectors.request("python", **options)

@@ -130,3 +130,10 @@ def test_a_ledger_url_that_is_refused_is_not_quoted(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         redis_url(url)
     assert "s3cret" not in str(refused.value)
+
+
+def test_an_apps_name_keeps_its_queue_and_keys_apart() -> None:
+    named = Settings.load(app_name="my news", env={})
+    assert (named.prefix, named.queue) == ("collectors:my-news", "collectors.my-news.v1")
+    assert Settings.load({"queue": "mine"}, app_name="news", env={"COLLECTORS_PREFIX": "p"}).queue == "mine"
+    assert Settings.load(app_name=None, env={}).queue == "collectors.v1"

@@ -65,7 +65,7 @@ from celery_collectors.embedded.worker_process import KeptWorker, WorkerCommand
 from celery_collectors.errors import EngineError
 
 if TYPE_CHECKING:
-    from celery_collectors.ledger import Ledger
+    from redis import Redis
 
 TICK_S = 0.25
 
@@ -227,13 +227,15 @@ def _asks(addresses: Addresses) -> Callable[[str], bool]:
     """Ask the ledger, which is imported when there is a detached request to ask about: not at every start."""
 
     @cache
-    def ledger() -> Ledger:
-        from celery_collectors.ledger import Ledger
+    def client() -> Redis:
+        from celery_collectors.ledger.ledger import connect
 
-        return Ledger.from_url(addresses.ledger_url)
+        return connect(addresses.ledger_url, patience_s=2)
 
     def is_final(request_id: str) -> bool:
-        return ledger().is_final(request_id)
+        from celery_collectors.ledger.reading import is_over
+
+        return is_over(client(), request_id)
 
     return is_final
 

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
 from celery_collectors.ledger.records import Grant, Held, Order, Reply, RunPlan, StagePlan, WorkerBeat
 from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
-from celery_collectors.model import REQUEST_ENDED, ErrorInfo, Policy, RequestState
+from celery_collectors.model import ErrorInfo, Policy, RequestState
 from celery_collectors.settings import Settings, public_url, redis_url
 
 T = TypeVar("T")
@@ -344,11 +344,6 @@ class Ledger:
         with self.answering() as client:
             found: Any = client.hget(self.key("request", request_id), "state")
         return RequestState(found.decode()) if found else RequestState.UNKNOWN
-
-    def is_final(self, request_id: str) -> bool:
-        """Whether nothing more will happen to a request; one that the ledger does not hold counts as final."""
-        state = self.state(request_id)
-        return state is RequestState.UNKNOWN or state in REQUEST_ENDED
 
     # Calls ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,17 @@ from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.events import Event
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
-from celery_collectors.model import STAGES, ErrorInfo, Outcome, Report, RequestState, RunState, at, rfc3339
+from celery_collectors.model import (
+    REQUEST_ENDED,
+    STAGES,
+    ErrorInfo,
+    Outcome,
+    Report,
+    RequestState,
+    RunState,
+    at,
+    rfc3339,
+)
 from celery_collectors.payloads import PayloadStore, Value
 from celery_collectors.payloads.codec import decode_result
 
@@ -248,6 +258,14 @@ def _outcome(record: RecordView) -> Outcome:
 
 def _seconds(duration_ms: float | None) -> float | None:
     return None if duration_ms is None else round(duration_ms / 1000, 3)
+
+
+def is_over(client: Redis, request_id: str) -> bool:
+    """Whether a request is final or unknown, for one who does not know the app and so not its key prefix."""
+    for key in client.scan_iter(f"*:request:{request_id}", count=1000):
+        state: Any = client.hget(key, "state")
+        return state is not None and state.decode() in REQUEST_ENDED
+    return True
 
 
 def _listening(client: Any) -> Any:  # redis-py leaves this one call untyped

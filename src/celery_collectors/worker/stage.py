@@ -10,7 +10,7 @@ from celery_collectors.ledger.reading import Reader
 from celery_collectors.payloads import encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.registry import Stage, fill
-from celery_collectors.worker.attempt import Ended, as_items, stage_ended
+from celery_collectors.worker.attempt import Attempt, Ended, as_items, stage_ended
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle
 from celery_collectors.worker.process import Process
@@ -24,6 +24,9 @@ def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Wi
     """
     grant = order if isinstance(order, Grant) else fetch(process, order)
     if grant is None:
+        return Ended()
+    if grant.ref not in process.registry.stages:  # this worker's code is older than the request: leave it to another
+        settle(process, grant, Attempt(state="queued"))
         return Ended()
     stage = process.registry.stages[grant.ref]
     attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within)))
