@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# Sourced in the repository's root: `make_venv EXTRA…` gives .venv this checkout with its extras, unless it
-# has them already. Says on stderr what it does; stdout belongs to whoever calls.
+# Sourced in the root: `make_venv EXTRA…` gives .venv this checkout with its extras. stdout stays the caller's.
 
 make_venv() {
     if is_installed "$@"; then return; fi
@@ -11,12 +10,10 @@ make_venv() {
     is_installed "$@" || install_extras "$@"
     exec 9<&- # or what we exec, and all its children, would hold the lock
 }
-
 lock() { "$python" -c "import fcntl; fcntl.flock(9, fcntl.LOCK_EX ${1:-})"; }
 
 # What an installed extra's stamp says: this folder, these two files. Anything else is installed again.
 stamp() { printf '%s\n' "$PWD" "$(<pyproject.toml)" "$(<constraints.txt)"; }
-
 is_installed() {
     local extra wanted
     wanted=$(stamp)
@@ -34,7 +31,7 @@ is_usable() {
 }
 
 install_extras() {
-    is_usable || { rm -rf .venv && mkdir .venv; }
+    is_usable || { rm -rf .venv/.has-* .venv && mkdir .venv; }
     : >.venv/.unfinished
     echo "installing into .venv, once: about half a minute" >&2
     [[ -e .venv/bin/python ]] || quietly "$python" -m venv .venv

@@ -40,6 +40,7 @@ def test_the_first_interrupt_detaches(warm: Shell, gate: Path, number: int) -> N
     until(lambda: warm.show(request_id[0])["state"] == "complete", "the request ends by itself")
 
 
+@pytest.mark.heavy
 def test_a_detached_request_keeps_the_engine_until_it_is_final(cold: Shell, gate: Path) -> None:
     running = _start_slow(cold, gate)
     running.interrupt()

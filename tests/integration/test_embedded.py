@@ -253,6 +253,7 @@ def test_twenty_clients_at_once_share_one(engine: Engine) -> None:
     engine.until_stopped(within_s=5)
 
 
+@pytest.mark.heavy
 def test_clients_that_come_and_go_never_miss_it(engine: Engine) -> None:
     """Each comes about when the last engine decides to stop: nobody may find it gone."""
     clients = [engine.script(COMES_AND_GOES, engine.home, engine.project, 8) for _ in range(4)]
@@ -264,6 +265,7 @@ def test_clients_that_come_and_go_never_miss_it(engine: Engine) -> None:
         assert ledger(addresses).get("visits") == "32"
 
 
+@pytest.mark.heavy
 def test_who_arrives_while_it_stops_waits_for_the_next(engine: Engine) -> None:
     with engine.use(worker=False):
         pid = engine.supervisor_pid()
@@ -279,6 +281,7 @@ def test_who_arrives_while_it_stops_waits_for_the_next(engine: Engine) -> None:
         assert engine.supervisor_pid() != pid
 
 
+@pytest.mark.heavy
 def test_its_worker_runs_the_apps_tasks_whatever_broker_the_app_names(engine: Engine) -> None:
     out = engine.project / "out"
     with engine.use() as addresses:
@@ -289,6 +292,7 @@ def test_its_worker_runs_the_apps_tasks_whatever_broker_the_app_names(engine: En
     engine.until_stopped(within_s=8)
 
 
+@pytest.mark.heavy
 def test_who_comes_back_while_the_worker_ends_finds_it_running(engine: Engine) -> None:
     with engine.use():
         pid = engine.supervisor_pid()
@@ -302,6 +306,7 @@ def test_who_comes_back_while_the_worker_ends_finds_it_running(engine: Engine) -
             until((engine.project / "out").exists, "the task has run")
 
 
+@pytest.mark.heavy
 def test_a_request_that_was_detached_keeps_it_alive_until_it_is_final(engine: Engine) -> None:
     answer = engine.project / "final"
     Home(engine.home).make()
@@ -318,6 +323,7 @@ def test_a_request_that_was_detached_keeps_it_alive_until_it_is_final(engine: En
     assert list((engine.home / "detached").iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_request_that_the_ledger_does_not_know_keeps_nothing_alive(engine: Engine) -> None:
     with engine.use(worker=False):
         embedded.detach(engine.home, "0198c0de-0000-7000-8000-000000000000")
@@ -325,6 +331,7 @@ def test_a_request_that_the_ledger_does_not_know_keeps_nothing_alive(engine: Eng
     engine.until_stopped(within_s=10)
 
 
+@pytest.mark.heavy
 def test_a_ledger_that_cannot_be_asked_is_no_answer(engine: Engine) -> None:
     def away(_: str) -> bool:
         raise ConnectionError("away")
@@ -375,6 +382,7 @@ def test_a_killed_server_comes_back_with_its_data(engine: Engine) -> None:
         assert ledger(addresses).get("kept") == "yes"
 
 
+@pytest.mark.heavy
 def test_a_killed_worker_is_started_again(engine: Engine) -> None:
     with engine.use():
         pool = engine.worker_pool()
@@ -385,6 +393,7 @@ def test_a_killed_worker_is_started_again(engine: Engine) -> None:
         assert engine.status().worker_crashes == 1
 
 
+@pytest.mark.heavy
 def test_a_killed_guard_is_replaced(engine: Engine) -> None:
     with engine.use(worker=False):
         pid = engine.supervisor_pid()
@@ -396,6 +405,7 @@ def test_a_killed_guard_is_replaced(engine: Engine) -> None:
         until(lambda: not group(pid), "nothing is left", within_s=2)
 
 
+@pytest.mark.heavy
 def test_a_server_that_outlived_supervisor_and_guard_gives_way(engine: Engine) -> None:
     with engine.use(worker=False) as addresses:
         pid = engine.supervisor_pid()
@@ -414,6 +424,7 @@ def test_a_server_that_outlived_supervisor_and_guard_gives_way(engine: Engine) -
         until(lambda: not group(pid), f"the old server has ended: {group(pid)}")
 
 
+@pytest.mark.heavy
 def test_a_signal_ends_it_in_order_and_the_next_client_gets_another(engine: Engine) -> None:
     with engine.use() as addresses:
         pid = engine.supervisor_pid()
@@ -427,6 +438,7 @@ def test_a_signal_ends_it_in_order_and_the_next_client_gets_another(engine: Engi
         assert group(pid) == []
 
 
+@pytest.mark.heavy
 def test_it_ends_when_its_folder_is_deleted(engine: Engine) -> None:
     with engine.use():
         pid = engine.supervisor_pid()
@@ -464,6 +476,7 @@ def test_logs_that_grew_too_large_are_moved_aside(engine: Engine) -> None:
 # What can't work says so
 
 
+@pytest.mark.heavy
 def test_a_worker_that_only_crashes_is_given_up_and_reported(engine: Engine) -> None:
     (engine.project / "tinyapp.py").write_text("raise RuntimeError('no such feed')")
     with engine.use():

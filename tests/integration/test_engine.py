@@ -113,6 +113,7 @@ def test_a_killed_child_costs_only_an_attempt(engine: Engine, pool: str) -> None
     assert report.state == "complete"
 
 
+@pytest.mark.heavy
 def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
     engine.worker("prefork", 2)
     report = engine.collectors.request("poison", deadline=60).wait()
@@ -130,6 +131,7 @@ def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     assert (engine.noted("steady"), engine.noted(stage)) == (1, 2)
 
 
+@pytest.mark.heavy
 def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engine) -> None:
     engine.worker()
     request = engine.collectors.request("cleanup-raises", deadline=20)
@@ -142,6 +144,7 @@ def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engin
     assert list(request.items()) == [{"from": "steady", "topic": "cleanup-raises"}]
 
 
+@pytest.mark.heavy
 def test_a_hung_child_is_replaced(engine: Engine) -> None:
     engine.worker("prefork", 1)
     workers = {

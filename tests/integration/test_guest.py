@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from kombu import Queue
 
 from tests.integration.conftest import ROOT, Engine, until
@@ -14,6 +15,7 @@ from tests.integration.conftest import ROOT, Engine, until
 PROGRAM = """
 import json, sys
 from celery import Celery
+import pytest
 from kombu import Queue
 app = Celery("shop", broker="redis://localhost:1/0", backend="redis://localhost:1/1")
 app.conf.update(task_default_queue="shop", task_acks_late=False, task_soft_time_limit=7, task_time_limit=9,
@@ -73,6 +75,7 @@ def test_a_worker_with_queues_of_its_choice_leaves_ours_alone(engine: Engine) ->
     assert report.outcomes["steady"].attempts == 0
 
 
+@pytest.mark.heavy
 def test_a_worker_that_names_our_queue_consumes_it(engine: Engine) -> None:
     engine.worker("threads", 1, "-Q", engine.collectors.settings.queue)
     assert engine.collectors.request("python", deadline=20).wait().state == "complete"

@@ -60,6 +60,7 @@ def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, stage: str) -> No
     assert (report.state, report.result["items"], report.stages[stage].attempts) == ("complete", 1, 2)
 
 
+@pytest.mark.heavy
 def test_requests_wait_in_the_ledger_while_the_broker_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepted is not lost."""
     with monkeypatch.context() as away:
@@ -108,6 +109,7 @@ def test_an_orderly_stop_hands_coroutines_back_at_once(engine: Engine, pool: str
     assert time.monotonic() - stopped_at < 15
 
 
+@pytest.mark.heavy
 def test_a_child_that_is_recycled_lets_its_coroutines_finish(engine: Engine) -> None:
     """``--max-tasks-per-child 1`` would otherwise start every coroutine again and again."""
     engine.worker("prefork", 1, "--max-tasks-per-child", "1")

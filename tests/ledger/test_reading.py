@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from celery_collectors.errors import PayloadError, RequestUnknown
@@ -19,7 +21,8 @@ def test_a_report_of_what_the_ledger_does_not_hold(world: World) -> None:
 
 
 def test_whether_a_request_is_over_is_told_without_knowing_its_app(world: World) -> None:
-    request_id = world.open("a")
+    request_id = str(uuid.uuid4())  # others' keys are on this server, too
+    world.open_as(request_id, "a")
     assert not is_over(world.client, request_id)
     world.ledger.cancel(request_id)
     assert is_over(world.client, request_id)
