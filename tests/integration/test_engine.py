@@ -191,6 +191,7 @@ def test_a_key_gives_one_request(engine: Engine) -> None:
     assert engine.noted("steady") == 1
 
 
+@pytest.mark.heavy
 def test_two_thousand_coroutines(engine: Engine) -> None:
     """2,000 runs that each wait 1 s, in one worker of 2 processes, at Celery's own default log level."""
     engine.worker("prefork", 2, "-l", "WARNING")

@@ -93,6 +93,7 @@ def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
     assert sent - 10_000 < 100
 
 
+@pytest.mark.heavy
 def test_an_orderly_stop_hands_coroutines_back_at_once(engine: Engine, pool: str) -> None:
     """Nobody has to wait for the lease of a worker that was stopped in good order."""
     first = engine.worker(pool, 1)

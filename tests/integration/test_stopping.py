@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.integration.conftest import Engine, until
 
 
+@pytest.mark.heavy
 def test_a_cold_stop_hands_runs_back(engine: Engine) -> None:
     """SIGQUIT ends pool children with a SystemExit in the middle of a run; the collector did not raise that."""
     first = engine.worker("prefork", 1)
