@@ -19,10 +19,7 @@ if A.state == 'ok' then
   rec.items, rec.bytes, rec.run_ms = A.items, A.bytes, A.run_ms
   redis.call('HSET', key('values', head.id), A.ref, ARGV[2])
   learn(rec.task, A.run_ms)
-  conclude(rec, 'ok', nil)
-  put_rec(head.id, A.ref, rec)
-  forget(head, A.ref, rec)
-  emit_rec(head, A.ref, rec, { items = A.items })
+  end_rec(head, A.ref, rec, 'ok', nil)
   enter_stage(head, head.stage, A.who, reply)
 elseif A.state == 'queued' then
   requeue(head, A.ref, rec, reply)

@@ -33,7 +33,7 @@ local function get_head(id)
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if field == 'topic' or field == 'state' or field == 'priority' or field == 'messages'
-      or field == 'stages' or field == 'error' or field == 'closing' or field == 'key' then
+      or field == 'stages' or field == 'error' or field == 'closing' then
       head[field] = value
     else
       head[field] = tonumber(value)
@@ -221,12 +221,16 @@ local function conclude(rec, state, err)
   rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
 end
 
-local function end_run(head, ref, rec, state, err)
+local function end_rec(head, ref, rec, state, err)
   conclude(rec, state, err)
   put_rec(head.id, ref, rec)
   forget(head, ref, rec)
-  count_end(head, rec)
   emit_rec(head, ref, rec, { items = rec.items or 0, error = err })
+end
+
+local function end_run(head, ref, rec, state, err)
+  end_rec(head, ref, rec, state, err)
+  count_end(head, rec)
 end
 
 local function seconds(ms) return string.format('%.1f s', ms / 1000) end
@@ -289,10 +293,7 @@ local function after_run(head, who, reply)
 end
 
 local function stage_failed(head, ref, rec, state, err)
-  conclude(rec, state, err)
-  put_rec(head.id, ref, rec)
-  forget(head, ref, rec)
-  emit_rec(head, ref, rec, { error = err })
+  end_rec(head, ref, rec, state, err)
   finish(head, 'failed', err)
 end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count, islice
@@ -111,9 +111,7 @@ class Reader:
 
     def answered(self, request_id: str) -> list[str]:
         """The refs of the runs that produced items, in the order asked."""
-        with self._ledger.answering() as client:
-            refs: Any = client.hkeys(self._ledger.key("values", request_id))
-        return sorted((ref.decode() for ref in refs if ref.isdigit()), key=int)
+        return _runs(self._stored(request_id))
 
     def values(self, request_id: str, refs: Sequence[str]) -> Iterator[Value]:
         """The stored values of runs or stages, in this order."""
@@ -134,20 +132,21 @@ class Reader:
 
     def items_before(self, request_id: str, stage: str) -> Iterator[Any]:
         """The items that a stage gets: those of the last stage before it that made items, or of all runs."""
-        source = self._items_source(request_id, before=stage)
-        return self.items_of(request_id, self.answered(request_id) if source is None else [source])
+        stored = self._stored(request_id)
+        order = list(STAGES)
+        earlier = [ref for ref in order[: order.index(stage)] if ref in stored]
+        return self.items_of(request_id, earlier[-1:] or _runs(stored))
 
     def results_of_runs(self, request_id: str) -> Iterator[list[Any]]:
         """One list of items per run that produced any, in the order asked: what a gathering stage gets."""
         for ref in self.answered(request_id):
             yield list(self.items_of(request_id, [ref]))
 
-    def _items_source(self, request_id: str, before: str) -> str | None:
+    def _stored(self, request_id: str) -> set[str]:
+        """The refs of the runs and stages whose values are there."""
         with self._ledger.answering() as client:
             refs: Any = client.hkeys(self._ledger.key("values", request_id))
-        order = list(STAGES)
-        earlier = [ref for ref in order[: order.index(before)] if ref.encode() in refs]
-        return earlier[-1] if earlier else None
+        return {ref.decode() for ref in refs}
 
     # Lists and events -----------------------------------------------------------------------------
 
@@ -258,6 +257,11 @@ def _outcome(record: RecordView) -> Outcome:
 
 def _seconds(duration_ms: float | None) -> float | None:
     return None if duration_ms is None else round(duration_ms / 1000, 3)
+
+
+def _runs(refs: Iterable[str]) -> list[str]:
+    """Those refs that are runs', in the order asked; a stage's is a word."""
+    return sorted((ref for ref in refs if ref.isdigit()), key=int)
 
 
 def is_over(client: Redis, request_id: str) -> bool:

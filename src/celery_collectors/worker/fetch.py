@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,7 @@ log = logging.getLogger(__name__)
 
 def fetch(process: Process, order: Mapping[str, Any]) -> Grant | None:
     """Ask the ledger for what a message announced; ``None`` if there is nothing to do."""
-    who = process.who()
-    grant = process.ledger.start(order, **{name: who[name] for name in ("owner", "worker", "token")})
+    grant = process.ledger.start(order, owner=process.owner, worker=process.worker, token=uuid.uuid4().hex)
     if not grant.go:
         log.info("%s %s is not run: %s", order["request_id"], order["ref"], grant.reason)
         return None
