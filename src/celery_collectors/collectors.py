@@ -243,7 +243,8 @@ class Collectors:
             raise DeclarationError(f"{task_name} is declared twice; give one of the two another name=")
         self._task_names.add(task_name)
         ours = {"base": CollectorsTask, "collectors_runtime": self._runtime, "collectors_ref": ref, "name": task_name}
-        return self.app.task(**options | ours)(function)
+        # Not shared: Celery would otherwise register it with every other app of the process, too.
+        return self.app.task(shared=False, **options | ours)(function)
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -288,14 +289,10 @@ class Collectors:
             RequestError: when the question can't be asked; nothing was sent.
             LedgerUnavailable: when the ledger does not answer; nothing was sent.
         """
-        _check_times(deadline, finish)
+        deadline_s, finish_s = self._times(deadline, finish)
         _check_word("priority", priority, PRIORITIES)
         _check_word("messages", messages or self.settings.messages, ("auto", "each"))
-        plan = self._plan(
-            topic,
-            Policy(min_ok=min_ok, required=(required,) if isinstance(required, str) else tuple(required), first=first),
-            only,
-        )
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
         asked_id = self._reserve(plan, key, request_id)
         client = self._client
         request_id = asked_id or str(uuid.uuid4())
@@ -305,8 +302,8 @@ class Collectors:
             runs=plan.runs,
             stages=plan.stages,
             policy=plan.policy,
-            deadline_s=self.settings.deadline_s if deadline is None else deadline,
-            finish_s=self.settings.finish_s if finish is None else finish,
+            deadline_s=deadline_s,
+            finish_s=finish_s,
             messages=messages or self.settings.messages,
             priority=priority,
         )
@@ -317,8 +314,14 @@ class Collectors:
         return self._handle(request_id)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
-        only = (only,) if isinstance(only, str) else only
-        return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=only)
+        return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=_names(only))
+
+    def _times(self, deadline: float | None, finish: float | None) -> tuple[float, float]:
+        _check_times(deadline, finish)
+        return (
+            self.settings.deadline_s if deadline is None else deadline,
+            self.settings.finish_s if finish is None else finish,
+        )
 
     def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str | None:
         if request_id is not None:
@@ -344,17 +347,13 @@ class Collectors:
         Raises:
             RequestError: when the question can't be asked.
         """
-        _check_times(deadline, finish)
-        plan = self._plan(
-            topic,
-            Policy(min_ok=min_ok, required=(required,) if isinstance(required, str) else tuple(required), first=first),
-            only,
-        )
+        deadline_s, finish_s = self._times(deadline, finish)
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
         return run_local(
             self.registry,
             plan,
-            deadline_s=self.settings.deadline_s if deadline is None else deadline,
-            finish_s=self.settings.finish_s if finish is None else finish,
+            deadline_s=deadline_s,
+            finish_s=finish_s,
             hooks=self._runtime.hooks,
         )
 
@@ -401,6 +400,11 @@ def _check_times(deadline: float | None, finish: float | None) -> None:
     for name, value in (("deadline", deadline), ("finish", finish)):
         if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
             raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
+
+
+def _names(named: Sequence[str]) -> tuple[str, ...]:
+    """One name or several, as several: a string would otherwise be read letter by letter."""
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _check_word(name: str, value: str, known: Sequence[str]) -> None:

@@ -132,3 +132,12 @@ def test_a_question_that_cannot_be_asked_is_refused(
     declare(collectors, "alpha")
     with pytest.raises(RequestError, match=words):
         collectors.request("python", **options)
+
+
+def test_tasks_stay_with_their_app(collectors: Collectors) -> None:
+    declare(collectors, "alpha")
+    other = Celery("other")
+    other.finalize()
+    assert not [name for name in other.tasks if name.endswith(".alpha")]
+    collectors.app.finalize()
+    assert [name for name in collectors.app.tasks if name.endswith(".alpha")]
