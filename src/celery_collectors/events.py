@@ -18,7 +18,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         request_id: The request it belongs to.
-        subject: ``request``, ``run`` or ``stage``.
+        subject: ``request``, ``run`` or ``stage``; ``link`` for what a chord calls after its end.
         name: The run's or stage's name; the topic for the request itself.
         state: The state that it is in now.
         at_ms: Ledger time in milliseconds since 1970.

@@ -126,7 +126,8 @@ class Request:
         Raises:
             RequestUnknown: when the ledger does not hold it.
         """
-        state = RequestState(self._ledger.cancel(self.id, reason=reason, by=by))
-        if state is RequestState.UNKNOWN:
+        reply = self._ledger.cancel(self.id, reason=reason, by=by)
+        if reply.state == RequestState.UNKNOWN:
             raise RequestUnknown(self.id)
-        return state
+        self._client.publish(reply.orders)
+        return RequestState(reply.state)

@@ -12,7 +12,7 @@ def test_after_a_cancel_nothing_starts(world: World, ref: str) -> None:
     request_id = world.open("queued", "running", run("again", retries=1), stages=["process"])
     world.start(request_id, "1")
     world.fail(world.start(request_id, "2"))
-    assert world.ledger.cancel(request_id, reason="enough", by="ann") == "cancelled"
+    assert world.ledger.cancel(request_id, reason="enough", by="ann").state == "cancelled"
     assert world.start(request_id, ref, process="p2").reason == "cancelled"
     report = world.reader.report(request_id)
     assert report.error is not None
@@ -58,7 +58,7 @@ def test_a_cancelled_run_does_not_answer(world: World) -> None:
 def test_cancelling_what_has_ended_changes_nothing(world: World) -> None:
     request_id = world.open("a")
     world.collect(request_id, "0")
-    assert world.ledger.cancel(request_id) == "complete"
+    assert world.ledger.cancel(request_id).state == "complete"
     assert world.state(request_id) == "complete"
     assert world.ledger.cancel("nobody") == "unknown"
 

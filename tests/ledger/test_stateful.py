@@ -75,7 +75,7 @@ class Faults(Surroundings):
     def cancel(self, pick: int) -> None:
         self.calls = 0
         request_id = self._pick(sorted(self.plans), pick)
-        state = self.world.ledger.cancel(request_id)
+        state = self.world.ledger.cancel(request_id).state
         before = self.before.get(request_id)
         assert state == ("unknown" if before is None else before.state if before.ended else "cancelled")
 

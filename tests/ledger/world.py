@@ -71,11 +71,13 @@ class World:
         self, request_id: str, *runs: RunPlan | str, stages: Iterable[StagePlan | str] = (), **changes: Any
     ) -> bool:
         call: dict[str, Any] = {"topic": "python", "deadline_s": 30, "finish_s": 60, "policy": Policy()}
-        return self.ledger.open(
-            request_id,
-            runs=[run(one) if isinstance(one, str) else one for one in runs],
-            stages=[stage(one) if isinstance(one, str) else one for one in stages],
-            **call | changes,
+        return bool(
+            self.ledger.open(
+                request_id,
+                runs=[run(one) if isinstance(one, str) else one for one in runs],
+                stages=[stage(one) if isinstance(one, str) else one for one in stages],
+                **call | changes,
+            )
         )
 
     # Workers --------------------------------------------------------------------------------------

@@ -4,6 +4,29 @@ One ``.lua`` file per verb, each with its promise on top; :class:`Ledger` is the
 """
 
 from celery_collectors.ledger.ledger import Ledger
-from celery_collectors.ledger.records import Grant, Held, Order, Reply, RunPlan, StagePlan, WorkerBeat
+from celery_collectors.ledger.records import (
+    RESULT,
+    Grant,
+    Held,
+    LinkPlan,
+    Order,
+    Reply,
+    RunPlan,
+    StagePlan,
+    StepPlan,
+    WorkerBeat,
+)
 
-__all__ = ["Grant", "Held", "Ledger", "Order", "Reply", "RunPlan", "StagePlan", "WorkerBeat"]
+__all__ = [
+    "RESULT",
+    "Grant",
+    "Held",
+    "Ledger",
+    "LinkPlan",
+    "Order",
+    "Reply",
+    "RunPlan",
+    "StagePlan",
+    "StepPlan",
+    "WorkerBeat",
+]

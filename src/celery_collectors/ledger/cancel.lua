@@ -3,7 +3,7 @@
 -- A: request_id, reason, by
 local head = get_head(A.request_id)
 if not head then return answer({ state = 'unknown' }) end
-if REQUEST_ENDED[head.state] then return answer({ state = head.state, cancelled = false }) end
+if REQUEST_ENDED[head.state] then return answer({ state = head.state }) end
 
 if head.state ~= 'collecting' then
   local ref = cjson.decode(head.stages)[head.stage].ref
@@ -15,10 +15,11 @@ if head.state ~= 'collecting' then
     emit_rec(head, ref, rec)
   end
 end
+local reply = { state = 'cancelled', kept = true, orders = {} }
 finish(head, 'cancelled', {
   type = 'Cancelled', kind = 'system', retryable = true,
   message = 'cancelled' .. (A.by and ' by ' .. A.by or '') .. (A.reason and ': ' .. A.reason or ''),
-})
+}, reply)
 set_head(head, { closing = 'cancelled', cursor = 0 })
 close(head)
-return answer({ state = 'cancelled', cancelled = true })
+return answer(reply)

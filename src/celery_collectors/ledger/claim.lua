@@ -51,11 +51,11 @@ local function over(head) -- the request's own timer
   elseif not REQUEST_ENDED[head.state] and head.state ~= 'collecting' and NOW >= head.finish_at then
     local ref = cjson.decode(head.stages)[head.stage].ref
     local rec = get_rec(head.id, ref)
-    stage_failed(head, ref, rec, 'timed_out', {
+    give_up(head, ref, rec, 'timed_out', {
       type = 'Timeout', kind = 'system', retryable = true,
       message = 'the ' .. ref .. ' stage did not finish in the time given to the stages'
         .. (rec.error and '; its last attempt failed: ' .. rec.error.message or ''),
-    })
+    }, reply)
   elseif REQUEST_ENDED[head.state] then
     redis.call('ZREM', DUE, head.id)
   else
@@ -77,10 +77,16 @@ end
 
 local function due(head, ref, entry)
   local rec = get_rec(head.id, ref)
-  if not rec or RUN_ENDED[rec.state] or REQUEST_ENDED[head.state] then
+  local follows = is_link(ref) or ref == 'result' -- these outlive their request
+  if not rec or RUN_ENDED[rec.state] or REQUEST_ENDED[head.state] and not follows then
     redis.call('ZREM', DUE, entry)
-  elseif not is_stage(ref) and (head.closing or NOW >= head.deadline_at) then
+  elseif not follows and not is_stage(ref) and (head.closing or NOW >= head.deadline_at) then
     redis.call('ZREM', DUE, entry) -- the request's own timer ends it
+  elseif rec.state == 'queued' and NOW >= (rec.expires_at or math.huge) then
+    give_up(head, ref, rec, 'timed_out', {
+      type = 'Timeout', kind = 'transient', retryable = true,
+      message = 'expired after ' .. seconds(NOW - rec.queued_at) .. ' in the queue',
+    }, reply)
   elseif rec.state == 'queued' then
     reply.orders[#reply.orders + 1] = order(head, ref, rec)
   elseif rec.state == 'retrying' then
@@ -131,7 +137,7 @@ for suffix, stamp in pairs(A.lost or {}) do
     local id, ref = string.match(entry, '^(%S+) (%S+)$')
     local head = get_head(id)
     local rec = head and get_rec(id, ref)
-    if rec and rec.state == 'queued' and not REQUEST_ENDED[head.state] then
+    if rec and rec.state == 'queued' and (is_link(ref) or not REQUEST_ENDED[head.state]) then
       reply.orders[#reply.orders + 1] = order(head, ref, rec)
     end
   end

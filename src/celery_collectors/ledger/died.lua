@@ -1,14 +1,24 @@
--- died: the main process saw the process die that held this run or stage.
+-- died: the main process saw how the task ended that had this run, stage or link: its process died, it ran into
+-- Celery's own time limit, or it was revoked.
 -- Promise: takes it away from that process only, at once instead of when its lease lapses.
--- A: request_id, ref, generation, delivery, process (how its owner's name begins, up to the end of a word), jitter,
---    crash_cap
+-- A: request_id, ref, generation, delivery, jitter, crash_cap, process (how its owner's name begins, up to the end of
+--    a word; absent when nobody ran it), ended + error (absent when it is to be tried again, as after a crash)
 local head = get_head(A.request_id)
-local rec = head and not REQUEST_ENDED[head.state] and get_rec(head.id, A.ref)
-if not rec or rec.state ~= 'running' or head.generation ~= A.generation or rec.delivery ~= A.delivery
-  or string.sub(rec.owner, 1, #A.process) ~= A.process
-  or string.find(rec.owner, '^%w', #A.process + 1) and string.find(A.process, '%w$') then
+local rec = head and (is_link(A.ref) or not REQUEST_ENDED[head.state]) and get_rec(head.id, A.ref)
+if not rec or RUN_ENDED[rec.state] or head.generation ~= A.generation or rec.delivery ~= A.delivery then
   return answer({ kept = false })
 end
+
+local function is_theirs()
+  if rec.state ~= 'running' or string.sub(rec.owner, 1, #A.process) ~= A.process then return false end
+  return not (string.find(rec.owner, '^%w', #A.process + 1) and string.find(A.process, '%w$'))
+end
+if A.process and not is_theirs() then return answer({ kept = false }) end
+
 local reply = { kept = true, orders = {} }
-lapse(head, A.ref, rec, true, A.jitter, A.crash_cap, reply)
+if A.ended then
+  give_up(head, A.ref, rec, A.ended, A.error, reply)
+else
+  lapse(head, A.ref, rec, true, A.jitter, A.crash_cap, reply)
+end
 return answer(reply)

@@ -18,7 +18,17 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
-from celery_collectors.ledger.records import Grant, Held, Order, Reply, RunPlan, StagePlan, WorkerBeat
+from celery_collectors.ledger.records import (
+    Grant,
+    Held,
+    LinkPlan,
+    Opened,
+    Order,
+    Reply,
+    RunPlan,
+    StagePlan,
+    WorkerBeat,
+)
 from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
 from celery_collectors.model import ErrorInfo, Policy, RequestState
 from celery_collectors.settings import Settings, public_url, redis_url
@@ -131,11 +141,21 @@ class Ledger:
         finish_s: float,
         messages: str = "auto",
         priority: str = "normal",
-    ) -> bool:
+        calls: Mapping[str, str] | None = None,
+        links: Sequence[LinkPlan] = (),
+        result_id: str | None = None,
+    ) -> Opened:
         """Write a request and its runs; it lives once the last chunk is sealed.
 
+        Args:
+            request_id: A UUID.
+            topic, runs, stages, policy, deadline_s, finish_s, messages, priority: What it consists of.
+            calls: Of a chord, by ref: what the messages of its members, its callback and its links are made from.
+            links: What is called after its end.
+            result_id: The task id under which Celery's result backend is to hold its result.
+
         Returns:
-            ``False`` if a request of this id is there already, which is left as it is.
+            Whether it was opened: if a request of this id is there already, that is left as it is.
         """
         policy = policy or Policy()
         head = {
@@ -152,25 +172,36 @@ class Ledger:
         }
         if policy.first is not None:
             head["first"] = policy.first
-        opened = False
-        for start in range(0, len(runs), OPEN_AT_ONCE):
+        if links:
+            head["links"] = msgspec.json.encode(links).decode()
+        if result_id is not None:
+            head["result_id"] = result_id
+        opened = Opened()
+        for start in range(0, max(1, len(runs)), OPEN_AT_ONCE):
             chunk = runs[start : start + OPEN_AT_ONCE]
+            last = start + OPEN_AT_ONCE >= len(runs)
             arguments = {
                 "request_id": request_id,
                 "head": head,
                 "from": start,
                 "runs": chunk,
-                "seal": start + OPEN_AT_ONCE >= len(runs),
+                "calls": _calls_of(calls or {}, start, len(chunk), last),
+                "seal": last,
                 "unsealed_ttl_ms": UNSEALED_TTL_MS,
             }
-            opened = msgspec.json.decode(self._call("open", self.shard_of(request_id), arguments))["opened"]
+            opened = self._reply("open", request_id, arguments, Opened)
         return opened
 
-    def cancel(self, request_id: str, *, reason: str | None = None, by: str | None = None) -> str:
-        """End a request; return the state it is in now (``unknown`` if there is none)."""
+    def cancel(self, request_id: str, *, reason: str | None = None, by: str | None = None) -> Reply:
+        """End a request; the reply's state is that which it is in now (``unknown`` if there is none)."""
         arguments: dict[str, Any] = {"request_id": request_id}
         arguments |= {k: v for k, v in {"reason": reason, "by": by}.items() if v}
-        return str(msgspec.json.decode(self._call("cancel", self.shard_of(request_id), arguments))["state"])
+        return self._reply("cancel", request_id, arguments, Reply)
+
+    def forget(self, request_id: str) -> bool:
+        """Remove a finished request before its time is over; ``False`` if it is not finished."""
+        reply = msgspec.json.decode(self._call("forget", self.shard_of(request_id), {"request_id": request_id}))
+        return bool(reply["forgotten"])
 
     # Workers --------------------------------------------------------------------------------------
 
@@ -209,6 +240,7 @@ class Ledger:
         size_bytes: int = 0,
         run_s: float = 0.0,
         error: ErrorInfo | None = None,
+        again_s: float | None = None,
         go_on: Mapping[str, Any] | None = None,
     ) -> Reply:
         """End an attempt of a run, or of a stage (then it is the verb *advance*).
@@ -220,6 +252,7 @@ class Ledger:
             items, size_bytes: How many items, and their encoded size.
             run_s: How long the attempt took.
             error: What went wrong.
+            again_s: The pause after which the code itself asked to be tried again; ``value`` may then be a new call.
             go_on: From :meth:`who`, if this process could go on with a short stage in place.
         """
         arguments: dict[str, Any] = msgspec.structs.asdict(held) | {
@@ -231,6 +264,8 @@ class Ledger:
         }
         if error is not None:
             arguments["error"] = _compact(error)
+        if again_s is not None:
+            arguments["again_ms"] = max(0, int(again_s * 1000))
         if go_on is not None:
             arguments["who"] = go_on
         verb = "settle" if held.ref.isdigit() else "advance"
@@ -257,13 +292,26 @@ class Ledger:
             gone += [(group[index], reason) for index, reason in reply.get("gone", ())]
         return gone
 
-    def died(self, order: Mapping[str, Any], process: str) -> Reply:
-        """Take a run or stage away from a process that is known to be dead."""
-        arguments = dict(order) | {
-            "process": process,
-            "jitter": random.random(),
-            "crash_cap": self._settings.crash_cap,
-        }
+    def died(
+        self,
+        order: Mapping[str, Any],
+        process: str | None,
+        ended: str | None = None,
+        error: ErrorInfo | None = None,
+    ) -> Reply:
+        """Take a run or stage away from a process that can't settle it any more.
+
+        Args:
+            order: Which, as its message named it.
+            process: Whose it is; ``None`` if it was still waiting.
+            ended: How it ended, if it is not to be tried again.
+            error: Why, then.
+        """
+        arguments = _named(order) | {"jitter": random.random(), "crash_cap": self._settings.crash_cap}
+        if process is not None:
+            arguments["process"] = process
+        if ended is not None and error is not None:
+            arguments |= {"ended": ended, "error": _compact(error)}
         return self._reply("died", order["request_id"], arguments, Reply)
 
     def published(self, orders: Iterable[Order]) -> None:
@@ -339,6 +387,17 @@ class Ledger:
 
     # Reading --------------------------------------------------------------------------------------
 
+    def calls(self, orders: Iterable[Order]) -> dict[tuple[str, str], str]:
+        """The stored calls from which these orders' messages are made, by request id and ref."""
+        named = [(order.request_id, order.ref) for order in orders if order.call]
+        if not named:
+            return {}
+        with self.answering() as client, client.pipeline(transaction=False) as pipe:
+            for request_id, ref in named:
+                pipe.hget(self.key("calls", request_id), ref)
+            found: Any = pipe.execute()
+        return {name: call.decode() for name, call in zip(named, found, strict=True) if call is not None}
+
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
         with self.answering() as client:
@@ -371,6 +430,12 @@ class Ledger:
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
     return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
+
+
+def _calls_of(calls: Mapping[str, str], start: int, count: int, last: bool) -> dict[str, str]:
+    """The calls that go with a chunk of runs; those that are no run's go with the last."""
+    some = {ref: calls[ref] for ref in map(str, range(start, start + count)) if ref in calls}
+    return some | ({ref: call for ref, call in calls.items() if not ref.isdigit()} if last else {})
 
 
 def _compact(error: ErrorInfo) -> dict[str, Any]:

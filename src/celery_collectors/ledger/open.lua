@@ -1,7 +1,7 @@
 -- open: write a request and its runs, a chunk at a time. It lives once sealed, and only whole.
 -- Promise: a repeated call changes nothing; what is never sealed goes away by itself; what is sealed
 -- will be published by someone, because every run is among what is due from the moment it is written.
--- A: request_id, head {...}, from, runs [record...], seal (bool), unsealed_ttl_ms
+-- A: request_id, head {...}, from, runs [record...], calls {ref = call}, seal (bool), unsealed_ttl_ms
 local id = A.request_id
 local H = key('request', id)
 local state = redis.call('HGET', H, 'state')
@@ -18,13 +18,25 @@ redis.call('HSET', H, unpack(flat))
 for i, rec in ipairs(A.runs) do
   local ref = tostring(A.from + i - 1)
   rec.state, rec.attempt, rec.failures, rec.crashes, rec.delivery = 'queued', 0, 0, 0, 1
-  rec.queued_at = NOW
+  rec.queued_at = NOW + (rec.delay_ms or 0)
+  rec.expires_at = rec.expires_ms and NOW + rec.expires_ms
+  local due_at = rec.delay_ms and rec.queued_at or NOW + HAND_OUT_MS
+  rec.delay_ms, rec.expires_ms = nil, nil
   put_rec(id, ref, rec)
-  redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(id, ref))
+  redis.call('ZADD', DUE, math.min(due_at, rec.expires_at or math.huge), member(id, ref))
+end
+if next(A.calls) then
+  local calls = {}
+  for ref, call in pairs(A.calls) do
+    calls[#calls + 1] = ref
+    calls[#calls + 1] = call
+  end
+  redis.call('HSET', key('calls', id), unpack(calls))
 end
 if not A.seal then
   redis.call('PEXPIRE', H, A.unsealed_ttl_ms)
   redis.call('PEXPIRE', key('runs', id), A.unsealed_ttl_ms)
+  redis.call('PEXPIRE', key('calls', id), A.unsealed_ttl_ms)
   return answer({ opened = false })
 end
 
@@ -34,6 +46,7 @@ if written ~= A.head.runs then
 end
 redis.call('PERSIST', H)
 redis.call('PERSIST', key('runs', id))
+redis.call('PERSIST', key('calls', id))
 local head = {
   state = 'collecting', generation = 1, created_at = NOW, deadline_at = NOW + A.head.deadline_ms,
   finish_at = NOW + A.head.deadline_ms + A.head.finish_ms, open = A.head.runs, answered = 0, missing = 0,
@@ -43,4 +56,8 @@ set_head({ id = id }, head)
 redis.call('ZADD', DUE, head.deadline_at, id)
 redis.call('ZADD', INDEX, NOW, id)
 emit({ id = id }, 'request', A.head.topic, 'collecting')
-return answer({ opened = true, created_at = NOW, deadline_at = head.deadline_at })
+local reply = { opened = true, orders = {} }
+if head.open == 0 then -- a chord over nothing: its callback gets an empty list
+  finish_collecting(get_head(id), nil, reply)
+end
+return answer(reply)

@@ -22,7 +22,8 @@ local MARK_MS = 10000     -- how finely we remember how far a queue has moved
 local CLOSE_AT_ONCE = 500 -- how many runs one call ends, of all requests, so that none blocks the server for long
 
 local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
-local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. head.priority end
+local function urgency(rec, head) return rec.priority or head.priority end -- a chord's member may have its own
+local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. urgency(rec, head) end
 local function member(id, ref) return id .. ' ' .. ref end
 
 -- Heads ------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ local function get_head(id)
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if field == 'topic' or field == 'state' or field == 'priority' or field == 'messages'
-      or field == 'stages' or field == 'error' or field == 'closing' then
+      or field == 'stages' or field == 'error' or field == 'closing' or field == 'links' or field == 'result_id' then
       head[field] = value
     else
       head[field] = tonumber(value)
@@ -65,6 +66,13 @@ local function put_rec(id, ref, rec)
 end
 
 local function is_stage(ref) return STAGE_STATE[ref] ~= nil end
+local function is_link(ref) return string.sub(ref, 1, 4) == 'link' end -- what follows a chord's end
+
+-- Until when a run, stage or link may be started and may run.
+local function latest(head, ref)
+  if is_link(ref) then return math.huge end
+  return is_stage(ref) and head.finish_at or head.deadline_at
+end
 
 local function move(rec, to)
   if not RUN_NEXT[rec.state .. ' ' .. to] then
@@ -88,17 +96,18 @@ end
 local function emit_rec(head, ref, rec, more)
   more = more or {}
   more.attempt = rec.attempt
-  emit(head, is_stage(ref) and 'stage' or 'run', rec.name, rec.state, more)
+  emit(head, is_link(ref) and 'link' or is_stage(ref) and 'stage' or 'run', rec.name, rec.state, more)
 end
 
 -- Orders: what must be published, as dispatch.py takes them --------------------------------------
 
 local function order(head, ref, rec) -- the stamp lets start.lua tell the copies of a message apart
-  redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(head.id, ref))
+  redis.call('ZADD', DUE, math.min(NOW + HAND_OUT_MS, rec.expires_at or math.huge), member(head.id, ref))
   return {
     request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
-    generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = head.priority,
-    stamp = NOW,
+    generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = urgency(rec, head),
+    stamp = NOW, call = rec.call, step = rec.step, failures = rec.failures > 0 and rec.failures or nil,
+    time_left_ms = rec.call and math.min(latest(head, ref) - NOW, rec.timeout_ms) or nil,
   }
 end
 
@@ -109,7 +118,28 @@ end
 
 -- The life of a request --------------------------------------------------------------------------
 
-local function finish(head, state, err)
+-- What follows a chord's end: its result is stored where Celery looks for it, and its links are called.
+local function follow(head, state, reply)
+  local kind = (state == 'complete' or state == 'partial') and 'link' or state == 'failed' and 'link_error'
+  for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
+    if link.kind == kind then
+      local rec = {
+        name = link.name, task = link.task, queue = link.queue, priority = link.priority, once = link.once,
+        retries = 0, timeout_ms = link.timeout_ms, backoff_ms = 0, backoff_cap_ms = 0, call = true,
+        state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
+      }
+      put_rec(head.id, link.ref, rec)
+      reply.orders[#reply.orders + 1] = order(head, link.ref, rec)
+    end
+  end
+  if head.result_id then
+    local rec = { name = head.result_id, task = '', queue = '', state = 'queued', delivery = 1, failures = 0 }
+    put_rec(head.id, 'result', rec)
+    reply.orders[#reply.orders + 1] = order(head, 'result', rec)
+  end
+end
+
+local function finish(head, state, err, reply)
   if not REQUEST_NEXT[head.state .. ' ' .. state] then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
@@ -117,12 +147,13 @@ local function finish(head, state, err)
   if err then fields.error = cjson.encode(err) end
   set_head(head, fields)
   redis.call('ZREM', DUE, head.id)
-  for _, kind in ipairs({ 'request', 'runs', 'values', 'events' }) do
+  for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
     redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
   end
   emit(head, 'request', head.topic, state, err and { error = err })
   redis.call('PEXPIRE', key('events', head.id), head.ttl_ms)
   redis.call('PUBLISH', key('ended', head.id), state) -- for whoever waits; who misses it looks again by itself
+  follow(head, state, reply)
 end
 
 -- Begin an attempt of a queued run or stage; the lease is its score among what is due.
@@ -132,7 +163,7 @@ local function begin(head, ref, rec, who)
   rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
   rec.started_at, rec.ended_at, rec.run_ms = NOW, nil, nil
   rec.owner, rec.worker, rec.token = who.owner, who.worker, who.token
-  rec.ends_at = math.min(NOW + rec.timeout_ms, is_stage(ref) and head.finish_at or head.deadline_at)
+  rec.ends_at = math.min(NOW + rec.timeout_ms, latest(head, ref))
   redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
   redis.call('ZADD', DUE, math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms), member(head.id, ref))
   redis.call('ZADD', PROCS, NOW, who.owner)
@@ -144,7 +175,7 @@ local function grant(head, ref, rec)
   return {
     go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
     generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
-    deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW,
+    deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
   }
 end
 
@@ -154,7 +185,7 @@ local function enter_stage(head, index, who, reply)
   local stages = cjson.decode(head.stages)
   local stage = stages[index + 1]
   if not stage then
-    return finish(head, head.missing > 0 and 'partial' or 'complete')
+    return finish(head, head.missing > 0 and 'partial' or 'complete', nil, reply)
   end
   local state = STAGE_STATE[stage.ref]
   if not REQUEST_NEXT[head.state .. ' ' .. state] then
@@ -168,9 +199,11 @@ local function enter_stage(head, index, who, reply)
     name = stage.name, task = stage.task, queue = stage.queue, retries = stage.retries,
     timeout_ms = head.finish_at - NOW, backoff_ms = stage.backoff_ms, backoff_cap_ms = stage.backoff_cap_ms,
     state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
+    call = stage.call, priority = stage.priority, once = stage.once,
   }
   local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
-  if who and head.messages == 'auto' and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
+  local here = who and head.messages == 'auto' and not stage.call -- a chord's callback is always a message
+  if here and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
     begin(head, stage.ref, rec, who)
     reply.next = grant(head, stage.ref, rec)
   else
@@ -197,7 +230,7 @@ local function finish_collecting(head, who, reply)
     message = head.required_open > 0
       and string.format('%d required subcollectors did not answer', head.required_open)
       or string.format('%d answered, and min_ok asks for %d', head.answered, head.min_ok),
-  })
+  }, reply)
 end
 
 local function count_end(head, rec)
@@ -238,7 +271,9 @@ local function seconds(ms) return string.format('%.1f s', ms / 1000) end
 local function closing_error(head, rec, state)
   if state == 'timed_out' then
     local message
-    if rec.attempt == 0 then
+    if rec.attempt == 0 and NOW < rec.queued_at then
+      message = 'was not due before the deadline'
+    elseif rec.attempt == 0 then
       message = 'waited ' .. seconds(NOW - rec.queued_at) .. ' in the queue and never started before the deadline'
     elseif rec.state == 'running' then
       message = 'was still running at the deadline, after ' .. seconds(NOW - rec.started_at)
@@ -292,9 +327,15 @@ local function after_run(head, who, reply)
   end
 end
 
-local function stage_failed(head, ref, rec, state, err)
-  end_rec(head, ref, rec, state, err)
-  finish(head, 'failed', err)
+-- A run has failed for good, or a stage, or a link.
+local function give_up(head, ref, rec, state, err, reply)
+  if is_link(ref) then return end_rec(head, ref, rec, state, err) end
+  if is_stage(ref) then
+    end_rec(head, ref, rec, state, err)
+    return finish(head, state == 'cancelled' and 'cancelled' or 'failed', err, reply)
+  end
+  end_run(head, ref, rec, state, err)
+  after_run(head, nil, reply)
 end
 
 local function requeue(head, ref, rec, reply)
@@ -306,26 +347,25 @@ local function requeue(head, ref, rec, reply)
 end
 
 -- An attempt failed: again after a pause if that can help and there is time, else the end of it.
-local function fail(head, ref, rec, state, err, jitter, reply)
+local function fail(head, ref, rec, state, err, jitter, reply, asked_ms)
   rec.failures = rec.failures + 1
   rec.error = err
   local pause = math.min(rec.backoff_cap_ms, rec.backoff_ms * 2 ^ (rec.failures - 1))
-  pause = math.floor(pause * (0.5 + jitter / 2))
-  local last = is_stage(ref) and head.finish_at or head.deadline_at
-  if err.retryable and rec.failures <= rec.retries and NOW + pause < last and not head.closing then
+  pause = asked_ms or math.floor(pause * (0.5 + jitter / 2)) -- a task that asks to be tried again says when
+  local again = asked_ms or err.retryable and rec.failures <= rec.retries
+  if again and NOW + pause < latest(head, ref) and not head.closing then
     move(rec, 'retrying')
     rec.ended_at = NOW
     put_rec(head.id, ref, rec)
     redis.call('ZADD', DUE, NOW + pause, member(head.id, ref))
     emit_rec(head, ref, rec, { error = err, delay_s = pause / 1000 })
     reply.state, reply.delay_ms = 'retrying', pause
-  elseif is_stage(ref) then
-    stage_failed(head, ref, rec, state, err)
   else
-    end_run(head, ref, rec, state, err)
-    after_run(head, nil, reply)
+    give_up(head, ref, rec, state, err, reply)
   end
 end
+
+local ONCE = 'its process died, and a task with acks_late=False is not run again'
 
 -- A lease has lapsed, or its process is known to be dead.
 local function lapse(head, ref, rec, crashed, jitter, cap, reply)
@@ -335,14 +375,36 @@ local function lapse(head, ref, rec, crashed, jitter, cap, reply)
       { type = 'Timeout', kind = 'transient', message = message, retryable = true }, jitter, reply)
   end
   if crashed then rec.crashes = rec.crashes + 1 end
-  if rec.crashes < cap then return requeue(head, ref, rec, reply) end
-  local err = {
+  if rec.crashes < cap and not rec.once then return requeue(head, ref, rec, reply) end
+  give_up(head, ref, rec, 'lost', {
     type = 'Lost', kind = 'system', retryable = false,
-    message = string.format('the process running it died %d times', rec.crashes),
-  }
-  if is_stage(ref) then return stage_failed(head, ref, rec, 'lost', err) end
-  end_run(head, ref, rec, 'lost', err)
-  after_run(head, nil, reply)
+    message = rec.once and ONCE or string.format('the process running it died %d times', rec.crashes),
+  }, reply)
+end
+
+-- An attempt is given back untouched; a task that must not be run again is lost all the same once it has begun.
+local function hand_back(head, ref, rec, reply)
+  if not rec.once then return requeue(head, ref, rec, reply) end
+  give_up(head, ref, rec, 'lost', { type = 'Lost', kind = 'system', retryable = false, message = ONCE }, reply)
+end
+
+-- A chain's next task: the same run goes on, under another delivery, so that older messages are void.
+local function next_step(head, ref, rec, reply)
+  local step = table.remove(rec.more, 1)
+  rec.step, rec.delivery, rec.failures, rec.crashes = (rec.step or 0) + 1, rec.delivery + 1, 0, 0
+  rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority, step.once
+  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries
+  if #rec.more == 0 then rec.more = nil end
+  if rec.state == 'retrying' then move(rec, 'queued') end -- an attempt that was given up came home after all
+  if rec.state == 'running' then return requeue(head, ref, rec, reply) end
+  forget(head, ref, rec)
+  put_rec(head.id, ref, rec)
+  reply.orders[#reply.orders + 1] = order(head, ref, rec)
+end
+
+-- A task may ask to be tried again with other arguments; they are part of the call that is published then.
+local function ask_again(head, ref)
+  if A.again_ms and #ARGV[2] > 0 then redis.call('HSET', key('calls', head.id), ref, ARGV[2]) end
 end
 
 -- Whether this very attempt was settled already, by a call whose reply was lost. A success that comes after its

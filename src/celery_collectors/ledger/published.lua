@@ -5,8 +5,15 @@ local count = 0
 for _, sent in ipairs(A.orders) do
   local head = get_head(sent.request_id)
   local rec = head and get_rec(sent.request_id, sent.ref)
-  if rec and rec.state == 'queued' and head.generation == sent.generation and rec.delivery == sent.delivery then
+  if rec and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
+    redis.call('HDEL', key('runs', head.id), sent.ref)
     redis.call('ZREM', DUE, member(head.id, sent.ref))
+  elseif rec and rec.state == 'queued' and head.generation == sent.generation and rec.delivery == sent.delivery then
+    if rec.expires_at then
+      redis.call('ZADD', DUE, rec.expires_at, member(head.id, sent.ref))
+    else
+      redis.call('ZREM', DUE, member(head.id, sent.ref))
+    end
     redis.call('ZADD', waiting_key(rec, head), NOW, member(head.id, sent.ref))
     if not sent.stamp and not rec.published_at then
       rec.published_at = NOW

@@ -6,9 +6,16 @@ import msgspec
 
 from celery_collectors.model import ErrorInfo
 
+RESULT = "result"
+"""The ref of an order that is no message: a chord's result, to be stored where Celery looks for it."""
+
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run as ``open`` writes it."""
+    """One run as ``open`` writes it.
+
+    The fields from ``call`` on are those of a chord's member: that its message is made from a stored call, a priority
+    of its own, that it must not run again after a crash, the rest of a chain, when it is due and when it expires.
+    """
 
     name: str
     task: str
@@ -18,10 +25,27 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_ms: int
     backoff_cap_ms: int
     required: bool = False
+    call: bool = False
+    priority: str | None = None
+    once: bool = False
+    more: tuple[StepPlan, ...] = ()
+    delay_ms: int | None = None
+    expires_ms: int | None = None
 
 
-class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One declared stage as ``open`` writes it; ``ref`` is ``gathering``, ``cleanup`` or ``process``."""
+class StepPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A further task of a chain, which goes on with the value of the one before it."""
+
+    task: str
+    queue: str
+    timeout_ms: int
+    retries: int = 0
+    priority: str | None = None
+    once: bool = False
+
+
+class StagePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One stage as ``open`` writes it; ``ref`` is ``gathering``, ``cleanup`` or ``process``."""
 
     ref: str
     name: str
@@ -32,10 +56,27 @@ class StagePlan(msgspec.Struct, frozen=True, kw_only=True):
     backoff_cap_ms: int
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to publish: the call to come and fetch a run or stage.
+class LinkPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is called after a chord's end: ``kind`` is ``link``, or ``link_error`` for one that failed."""
 
-    ``stamp`` is the ledger's time when it was handed out; 0 in those that whoever opened the request makes itself.
+    ref: str
+    kind: str
+    name: str
+    task: str
+    queue: str
+    timeout_ms: int
+    priority: str | None = None
+    once: bool = False
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to publish: the call to come and fetch a run or stage; or, with :data:`RESULT` as ref, a result to store.
+
+    Attributes:
+        stamp: The ledger's time when it was handed out; 0 in those that whoever opened the request makes itself.
+        call: Whether the message is made from a stored call, of which this is ``step``.
+        failures: How often it failed before.
+        time_left_ms: How long it may run at most, if it is a call.
     """
 
     request_id: str
@@ -48,6 +89,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     priority: str
     stamp: float = 0
+    call: bool = False
+    step: int = 0
+    failures: int = 0
+    time_left_ms: float = 0
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +102,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     ref: str
     generation: int
     attempt: int
+    step: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,15 +121,32 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float = 0
     deadline_at: float = 0
     finish_in_ms: float = 0
+    step: int = 0
 
     @property
     def held(self) -> Held:
         """The lease that this grant gives."""
-        return Held(request_id=self.request_id, ref=self.ref, generation=self.generation, attempt=self.attempt)
+        return Held(
+            request_id=self.request_id,
+            ref=self.ref,
+            generation=self.generation,
+            attempt=self.attempt,
+            step=self.step,
+        )
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``open``, true if it opened the request: orders that follow at once, as for a chord over nothing."""
+
+    opened: bool = False
+    orders: list[Order] = []
+
+    def __bool__(self) -> bool:
+        return self.opened
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``settle``, ``advance``, ``died`` and ``claim``."""
+    """The answer to ``settle``, ``advance``, ``died``, ``cancel`` and ``claim``."""
 
     kept: bool = False
     reason: str = ""

@@ -10,19 +10,23 @@ if not rec then return answer({ go = false, reason = 'unknown' }) end
 -- The queue has moved at least as far as this message; see claim.lua on backlog. Never further than this very
 -- copy: an early copy of a run that was handed out anew says nothing about what was published in between.
 local stamp = A.stamp or rec.published_at or head.created_at
-local field = rec.queue .. ':' .. head.priority .. ':' .. math.floor(NOW / MARK_MS)
+local field = rec.queue .. ':' .. urgency(rec, head) .. ':' .. math.floor(NOW / MARK_MS)
 if stamp > (tonumber(redis.call('HGET', MARKS, field)) or 0) then redis.call('HSET', MARKS, field, stamp) end
 
 local function refuse(reason) return answer({ go = false, reason = reason, state = rec.state }) end
-if REQUEST_ENDED[head.state] then return refuse(head.state == 'cancelled' and 'cancelled' or 'settled') end
+if REQUEST_ENDED[head.state] and not is_link(A.ref) then
+  return refuse(head.state == 'cancelled' and 'cancelled' or 'settled')
+end
 if head.generation ~= A.generation or rec.delivery ~= A.delivery then return refuse('superseded') end
 if RUN_ENDED[rec.state] then return refuse('settled') end
-if is_stage(A.ref) then
+if is_link(A.ref) then
+  -- no time limit of the request holds for what follows it
+elseif is_stage(A.ref) then
   if head.state ~= STAGE_STATE[A.ref] then return refuse('settled') end
   if NOW >= head.finish_at then return refuse('late') end
 else
   if head.state ~= 'collecting' or head.closing then return refuse('settled') end
-  if NOW >= head.deadline_at then return refuse('late') end
+  if NOW >= head.deadline_at or NOW >= (rec.expires_at or math.huge) then return refuse('late') end
 end
 if rec.state == 'running' then
   if rec.token ~= A.token then return refuse('leased') end
