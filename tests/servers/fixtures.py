@@ -1,0 +1,73 @@
+"""The session's RabbitMQ and Redis: what a URL names, else a server of our own, started when first asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import NoReturn
+
+import pytest
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from tests.servers import rabbitmq, redis
+from tests.servers.server import Missing, Server
+
+SETUPS = ("embedded", "redis", "rabbitmq")
+CHOICE = "COLLECTORS_TEST_SETUPS"
+
+
+def chosen_setups() -> tuple[str, ...]:
+    """The set-ups to test on: all, or those that ``COLLECTORS_TEST_SETUPS`` names."""
+    chosen = tuple(word.strip() for word in os.environ.get(CHOICE, "").split(",") if word.strip())
+    if unknown := set(chosen) - set(SETUPS):
+        raise pytest.UsageError(f"{CHOICE} names {', '.join(sorted(unknown))}; there are {', '.join(SETUPS)}")
+    return chosen or SETUPS
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[Server]:
+    """A RabbitMQ."""
+    _skip_unless_chosen("rabbitmq")
+    yield from _given_or_started(rabbitmq.VARIABLE, rabbitmq.rabbitmq_of_our_own)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """A Redis; one of our own has its append-only file on."""
+    _skip_unless_chosen("redis", "rabbitmq")
+    yield from _given_or_started(redis.VARIABLE, redis.redis_of_our_own)
+
+
+def give_up(missing: Missing) -> NoReturn:
+    """Skip where a person sees it; fail in CI, where nobody would see that nothing was tested."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{missing}. CI is set, so this is no reason to skip", pytrace=False)
+    pytest.skip(str(missing))
+
+
+def _skip_unless_chosen(*setups: str) -> None:
+    if not set(setups) & set(chosen_setups()):
+        pytest.skip(f"{CHOICE}={os.environ[CHOICE]} leaves this server out")
+
+
+def _given_or_started(variable: str, start: Callable[[], AbstractContextManager[Server]]) -> Iterator[Server]:
+    if url := os.environ.get(variable):
+        _must_answer(variable, url)
+        yield Server(url=url, ours=False)
+        return
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(start())
+        except Missing as missing:
+            give_up(missing)
+        yield server
+
+
+def _must_answer(variable: str, url: str) -> None:
+    with Connection(url) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.1)
+        except (OperationalError, OSError) as error:
+            pytest.fail(f"{variable}: no answer at {connection.as_uri()}: {error}", pytrace=False)

@@ -1,0 +1,73 @@
+"""A RabbitMQ of the test session's own: loopback only, with its own port mapper, cookie, name and data folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.servers.server import Server, await_answer, end, free_ports, program
+
+VARIABLE = "COLLECTORS_TEST_AMQP_URL"
+# Debian's program in /usr/sbin changes to the user rabbitmq, and refuses everybody but root: take what it calls.
+PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/opt/rabbitmq/sbin", "/opt/homebrew/opt/rabbitmq/sbin")
+
+
+@contextmanager
+def rabbitmq_of_our_own(config: str = "") -> Iterator[Server]:
+    """Start a RabbitMQ, and stop it when the block ends.
+
+    Args:
+        config: Lines for its ``rabbitmq.conf``.
+
+    Raises:
+        Missing: when there is none on this machine.
+    """
+    found = {"package": "rabbitmq-server", "url_variable": VARIABLE}
+    command = program("rabbitmq-server", *PLACES, **found)
+    mapper = program("epmd", "/usr/lib/erlang/bin", **found)
+    port, distribution_port, mapper_port = free_ports(3)
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="cc-rmq-", ignore_cleanup_errors=True)))
+        log = folder / "log"
+        env = _environment(folder, config, port=port, distribution_port=distribution_port, mapper_port=mapper_port)
+        # In the foreground and ours to stop: RabbitMQ would start one that outlives it.
+        _start([mapper, "-port", str(mapper_port), "-address", "127.0.0.1"], env, folder / "epmd.log", running)
+        process = _start([command], env, log, running)
+        await_answer(process, lambda: "Server startup complete" in log.read_text(errors="replace"), log)
+        yield Server(url=f"amqp://guest:guest@127.0.0.1:{port}//", ours=True, log=log)
+
+
+def _start(command: list[str], env: Mapping[str, str], log: Path, running: ExitStack) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    running.callback(end, process)
+    return process
+
+
+def _environment(folder: Path, config: str, *, port: int, distribution_port: int, mapper_port: int) -> dict[str, str]:
+    (folder / "enabled_plugins").write_text("[].\n")
+    (folder / "rabbitmq.conf").write_text(config)
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+    return {
+        **theirs,
+        "HOME": str(folder),  # for the cookie
+        "ERL_EPMD_PORT": str(mapper_port),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"collectors-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+    }

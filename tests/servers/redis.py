@@ -1,0 +1,57 @@
+"""A Redis of the test session's own: loopback only, its append-only file on, its data in its own folder."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from celery_collectors.settings import redis_url
+from tests.servers.server import Server, await_answer, end, free_ports, program
+
+VARIABLE = "COLLECTORS_TEST_REDIS_URL"
+
+
+@contextmanager
+def redis_of_our_own(options: Mapping[str, str] | None = None, *, aof: bool = True) -> Iterator[Server]:
+    """Start a Redis, and stop it when the block ends.
+
+    Args:
+        options: More of its configuration.
+        aof: Whether its append-only file is on.
+
+    Raises:
+        Missing: when there is none on this machine.
+    """
+    command = program("redis-server", package="redis-server", url_variable=VARIABLE)
+    (port,) = free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="cc-redis-", ignore_cleanup_errors=True) as folder:
+        settings = {
+            "port": str(port), "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes" if aof else "no",
+            **(options or {}),
+        }  # fmt: skip
+        arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        log = Path(folder, "log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [command, *arguments], stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        try:
+            await_answer(process, lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
+            yield Server(url=f"redis://127.0.0.1:{port}", ours=True, log=log)
+        finally:
+            end(process)
+
+
+def empty(url: str, pattern: str | None = None) -> None:
+    """Delete the keys of a pattern; without one everything, which is for servers of our own."""
+    with redis.Redis.from_url(redis_url(url)) as client:
+        if pattern is None:
+            client.flushall()
+            return
+        for key in client.scan_iter(pattern, count=1000):
+            client.unlink(key)
