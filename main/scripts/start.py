@@ -22,6 +22,8 @@ ADDRESS = "127.0.0.1"
 GRACE_S = 10.0
 CANNOT, USAGE, UNREACHABLE = 1, 2, 5
 
+# What a request is known by is in kwargs, which Flower 2.2 leaves out unless it is asked for.
+_COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
 _ROOT = Path(__file__).resolve().parents[2]
 _ENGINE_END_S = 5.0
 
@@ -126,12 +128,14 @@ def _why_embedded(found: Sequence[Found]) -> str:
 def _engine(app: str) -> Iterator[Mapping[str, str]]:
     """The embedded engine of this app, the one that ``collectors --app`` uses here, without its worker."""
     home = Path(os.environ.get("COLLECTORS_HOME") or embedded.default_home(app, _ROOT, os.environ)).expanduser()
-    with embedded.use(home, app=app, project=_ROOT, worker=False) as addresses:
-        results = addresses.broker_url.replace("virtual_host=0", "virtual_host=1")
-        yield {RABBITMQ.variable: addresses.broker_url, REDIS.variable: results}
-    end_s = time.monotonic() + _ENGINE_END_S  # it ends with its last user, which need not be us
-    while embedded.status(home).state != "stopped" and time.monotonic() < end_s:
-        time.sleep(0.05)
+    try:
+        with embedded.use(home, app=app, project=_ROOT, worker=False) as addresses:
+            results = addresses.broker_url.replace("virtual_host=0", "virtual_host=1")
+            yield {RABBITMQ.variable: addresses.broker_url, REDIS.variable: results}
+    finally:
+        end_s = time.monotonic() + _ENGINE_END_S  # it ends with its last user, which need not be us
+        while embedded.status(home).state != "stopped" and time.monotonic() < end_s:
+            time.sleep(0.05)
 
 
 def _tell_other_terminals(urls: Mapping[str, str]) -> None:
@@ -152,7 +156,8 @@ def _worker(app: str, extra: Sequence[str], urls: Mapping[str, str]) -> Command:
 def _flower(app: str, port: int, variables: Mapping[str, str]) -> Command:
     """An empty ``--conf``, because by default Flower executes a ``flowerconfig.py`` of the current folder."""
     options = [f"--address={ADDRESS}", f"--port={port}", f"--conf={os.devnull}"]
-    return Command("Flower", [*_celery(app), "flower", *options], _environment(variables))
+    env = {"FLOWER_TASKS_COLUMNS": _COLUMNS} | _environment(variables)
+    return Command("Flower", [*_celery(app), "flower", *options], env)
 
 
 def _celery(app: str) -> list[str]:
