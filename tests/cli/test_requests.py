@@ -1,4 +1,4 @@
-"""``requests``, ``list`` and ``doctor``: looking at what is there."""
+"""``requests`` and ``list``: looking at what is there."""
 
 from __future__ import annotations
 
@@ -50,29 +50,6 @@ def test_collectors_are_listed_without_any_server(cold: Shell) -> None:
     assert (quick_too["kind"], quick_too["timeout_s"], quick_too["retries"]) == ("async", 5.0, 1)
     assert "quick_too" not in cold.run("--app", "shop", "collectors", "list", "--topic", "sour:x").out
     assert not cold.home.exists()
-
-
-def test_the_doctor_finds_a_whole_engine_well(warm: Shell) -> None:
-    done = warm.run("--app", "shop", "doctor", "--json")
-    found = done.json()
-    assert (done.code, found["ok"], found["version"]) == (0, True, 1)
-    names = ["versions", "app", "deduplication", "broker", "ledger", "persistence", "eviction", "clock", "workers"]
-    assert [check["name"] for check in found["checks"]] == names
-    assert {check["state"] for check in found["checks"]} == {"ok"}
-    assert "embedded" in warm.run("--app", "shop", "doctor").out
-
-
-def test_the_doctor_names_what_is_wrong(warm: Shell, ledger_url: str) -> None:
-    servers = ("--broker", ledger_url, "--ledger", ledger_url)
-    done = warm.run("--app", "shop", *servers, "doctor", "--json")
-    checks = {check["name"]: check for check in done.json()["checks"]}
-    assert done.code == 1
-    assert checks["persistence"]["state"] == "warn"
-    assert "appendonly" in checks["persistence"]["remedy"]
-    assert "celery -A shop worker" in checks["workers"]["remedy"]
-    assert warm.run("--app", "nope", "doctor").code == 1
-    away = ("--broker", "redis://127.0.0.1:1/0", "--ledger", "redis://127.0.0.1:1/1")
-    assert warm.run("--app", "shop", *away, "doctor").code == 5
 
 
 def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:

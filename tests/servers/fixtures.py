@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NoReturn
 
 import pytest
@@ -29,15 +29,39 @@ def chosen_setups() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[Server]:
     """A RabbitMQ."""
-    _skip_unless_chosen("rabbitmq")
-    yield from _given_or_started(rabbitmq.VARIABLE, rabbitmq.rabbitmq_of_our_own)
+    yield from _given_or_started(rabbitmq.VARIABLE, a_rabbitmq)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
     """A Redis; one of our own has its append-only file on."""
+    yield from _given_or_started(redis.VARIABLE, a_redis)
+
+
+@contextmanager
+def a_rabbitmq() -> Iterator[Server]:
+    """A RabbitMQ of the test's own, also where one is given."""
+    _skip_unless_chosen("rabbitmq")
+    with _or_give_up(rabbitmq.rabbitmq_of_our_own()) as server:
+        yield server
+
+
+@contextmanager
+def a_redis(options: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A Redis of the test's own, set up as it says, also where one is given."""
     _skip_unless_chosen("redis", "rabbitmq")
-    yield from _given_or_started(redis.VARIABLE, redis.redis_of_our_own)
+    with _or_give_up(redis.redis_of_our_own(options)) as server:
+        yield server
+
+
+@contextmanager
+def _or_give_up(starting: AbstractContextManager[Server]) -> Iterator[Server]:
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(starting)
+        except Missing as missing:
+            give_up(missing)
+        yield server
 
 
 def give_up(missing: Missing) -> NoReturn:
@@ -57,11 +81,7 @@ def _given_or_started(variable: str, start: Callable[[], AbstractContextManager[
         _must_answer(variable, url)
         yield Server(url=url, ours=False)
         return
-    with ExitStack() as running:
-        try:
-            server = running.enter_context(start())
-        except Missing as missing:
-            give_up(missing)
+    with start() as server:
         yield server
 
 

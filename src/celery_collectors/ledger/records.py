@@ -168,6 +168,7 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):
     pool: str = ""
     processes: int = 0
     idle_for_ms: float | None = None
+    clock_off_ms: float | None = None
 
 
 class RecordView(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,15 +58,22 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
     """Start the main process's threads."""
     process = runtime.here()
     idle = IdleClock()
+    clock_off_ms: float | None = None
 
     def beat() -> tuple[float, list[WorkerBeat]]:
-        return process.ledger.beat(
+        nonlocal clock_off_ms
+        asked_at = time.time()
+        now_ms, workers = process.ledger.beat(
             worker.hostname,
             queues=sorted(runtime.app.amqp.queues.consume_from),
             pool=type(worker.pool).__module__.rsplit(".", 1)[-1],
             processes=worker.concurrency or 0,
             idle_s=idle.seconds(),
+            clock_off_ms=clock_off_ms,
         )
+        if (took_s := time.time() - asked_at) < 1:  # else the way there and back hides too much
+            clock_off_ms = (asked_at + took_s / 2) * 1000 - now_ms  # told with the next one, for the doctor
+        return now_ms, workers
 
     runtime.worker_name = worker.hostname
     Reporter(process).start()

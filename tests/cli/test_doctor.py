@@ -1,0 +1,146 @@
+"""``doctor`` names what weakens a promise, and says what to do about it; on real servers that are set up badly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from celery_collectors.cli.server_checks import broker_product
+from tests.cli.conftest import Shell, until
+from tests.servers.fixtures import a_redis
+from tests.servers.server import Server
+
+CELERY = ("celery",)
+BAD_SERVERS: dict[str, tuple[Mapping[str, str], str, str, str, str]] = {
+    # its configuration, the check, its state, words of its message, words of its remedy
+    "as docker run starts it": ({"appendonly": "no"}, "persistence", "warn", "file is off", "appendonly yes"),
+    "flushed at leisure": ({"appendfsync": "no"}, "persistence", "warn", "appendfsync no", "everysec"),
+    "a cache": (
+        {"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"},
+        "eviction", "fail", "allkeys-lru, with maxmemory 100 MiB", "noeviction",
+    ),
+    "a cache, once it is given a size": (
+        {"maxmemory-policy": "volatile-ttl"},
+        "eviction", "warn", "volatile-ttl; nothing is thrown away only because maxmemory is not set", "noeviction",
+    ),
+}  # fmt: skip
+
+
+def checks_of(shell: Shell, *arguments: str) -> dict[str, dict[str, Any]]:
+    """What the doctor found, by name."""
+    found = shell.run(*arguments, "doctor", "--json").json()["checks"]
+    return {check["name"]: check for check in found}
+
+
+def on(broker: str, ledger: str, app: str = "shop") -> tuple[str, ...]:
+    return ("--app", app, "--broker", broker, "--ledger", ledger)
+
+
+def test_a_whole_engine_is_found_well(warm: Shell) -> None:
+    done = warm.run("--app", "shop", "doctor", "--json")
+    found = done.json()
+    assert (done.code, found["ok"], found["version"]) == (0, True, 1)
+    assert [check["name"] for check in found["checks"]] == [
+        "versions", "app", "deduplication", "content", "broker", "ledger",
+        "persistence", "eviction", "clock", "workers", "worker clocks",
+    ]  # fmt: skip
+    assert {check["state"] for check in found["checks"]} == {"ok"}
+    assert "embedded" in warm.run("--app", "shop", "doctor").out
+
+
+def test_what_can_not_be_reached_or_found(warm: Shell) -> None:
+    assert warm.run("--app", "nope", "doctor").code == 1
+    assert warm.run(*on("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/1"), "doctor").code == 5
+
+
+@pytest.mark.parametrize("name", list(BAD_SERVERS))
+def test_a_redis_that_may_forget(cold: Shell, name: str) -> None:
+    options, check, state, message, remedy = BAD_SERVERS[name]
+    with a_redis(options) as server:
+        found = checks_of(cold, *on(f"{server.url}/0", f"{server.url}/1"))
+    assert found[check]["state"] == state
+    assert message in found[check]["message"]
+    assert remedy in found[check]["remedy"]
+    assert "\n" not in found[check]["remedy"]
+    others = {"persistence", "eviction", "clock", "ledger", "broker"} - {check}
+    assert {other: found[other]["state"] for other in others} == dict.fromkeys(others, "ok")
+
+
+def test_a_redis_that_tells_us_nothing(cold: Shell) -> None:
+    """A server that somebody else runs often forbids CONFIG, seldom INFO."""
+    with a_redis() as server, redis.Redis.from_url(server.url) as client:
+        client.execute_command("ACL SETUSER half on >pw ~* &* +@all -config")  # type: ignore[no-untyped-call]
+        client.execute_command("ACL SETUSER none on >pw ~* &* +@all -config -info")  # type: ignore[no-untyped-call]
+        urls = {user: server.url.replace("//", f"//{user}:pw@") + "/1" for user in ("half", "none")}
+        assert checks_of(cold, *on(server.url, urls["half"]))["persistence"]["state"] == "ok"
+        found = checks_of(cold, *on(server.url, urls["none"]))
+    assert (found["ledger"]["state"], found["persistence"]["state"], found["eviction"]["state"]) == (
+        "ok",
+        "warn",
+        "warn",
+    )
+    assert "can't be seen" in found["persistence"]["message"]
+    assert "+info" in found["eviction"]["remedy"]
+
+
+def test_settings_that_lose_our_messages(cold: Shell, ledger_url: str) -> None:
+    found = checks_of(cold, *on(ledger_url, ledger_url.replace("=0", "=3"), app="picky"))
+    assert (found["content"]["state"], found["deduplication"]["state"]) == ("fail", "fail")
+    assert "accept_content has no json, only yaml" in found["content"]["message"]
+    assert found["content"]["remedy"] == "set app.conf.accept_content = ['yaml', 'json']"
+    assert "worker_deduplicate_successful_tasks = False" in found["deduplication"]["remedy"]
+
+
+def test_nobody_consumes_our_queue(warm: Shell, ledger_url: str) -> None:
+    servers = on(ledger_url, ledger_url.replace("=0", "=2"))
+    done = warm.run(*servers, "doctor")
+    assert done.code == 1
+    assert "no worker is there, so none consumes the queue 'collectors.shop.v1'" in " ".join(done.out.split())
+    assert "start one: celery -A shop worker" in done.out
+    warm.variables.update({"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": servers[-1]})
+    worker = warm.start("-A", "shop", "worker", "-P", "threads", "-Q", "mail", "-n", "post@office", program=CELERY)
+    until(lambda: "post@office" in checks_of(warm, *servers)["workers"]["message"], "the worker reports itself")
+    found = checks_of(warm, *servers)["workers"]
+    assert (found["state"], found["remedy"].partition(",")[0]) == ("fail", "name collectors.shop.v1 in its -Q")
+    assert "post@office consumes mail" in found["message"]
+    worker.process.kill()
+
+
+@pytest.mark.heavy
+def test_clocks_that_are_apart(cold: Shell, ledger_url: str, tmp_path: Path) -> None:
+    """The worker's own is compared by the worker, this machine's by the doctor."""
+    (tmp_path / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 30\n")
+    servers = on(ledger_url, ledger_url.replace("=0", "=4"))
+    assert checks_of(cold, *servers)["clock"]["state"] == "ok"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    cold.variables.update({"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": servers[-1], "PYTHONPATH": path})
+    worker = cold.start("-A", "shop", "worker", "-P", "threads", "-n", "early@bird", program=CELERY)
+    until(lambda: checks_of(cold, *servers).get("worker clocks", {}).get("state") == "warn", "the worker's clock")
+    found = checks_of(cold, *servers)
+    assert "early@bird's by +30.0 s" in found["worker clocks"]["message"]
+    assert (found["clock"]["state"], found["workers"]["state"]) == ("ok", "ok")
+    said = cold.start(*servers, "doctor").done().out
+    assert "differs from the ledger's by 30.0 s" in said
+    assert "let both machines take their time from NTP" in said
+    worker.process.kill()
+
+
+def test_a_rabbitmq_is_named_with_its_version(cold: Shell, rabbitmq_server: Server, ledger_url: str) -> None:
+    found = checks_of(cold, *on(rabbitmq_server.url, ledger_url))["broker"]
+    assert found["state"] == "ok"
+    assert found["message"].startswith("RabbitMQ ")
+    assert "guest:guest" not in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("product", "state"), [("RabbitMQ 3.9.29", "fail"), ("RabbitMQ 3.10.0", "ok"), ("RabbitMQ 4.1.2", "ok"), ("", "ok")]
+)
+def test_a_rabbitmq_that_is_too_old(product: str, state: str) -> None:
+    found = broker_product(product, "amqp://host//")
+    assert found.state == state
+    assert (found.remedy == "use RabbitMQ 3.10 or newer") == (state == "fail")
