@@ -85,7 +85,7 @@ local function due(head, ref, entry)
   elseif rec.state == 'queued' and NOW >= (rec.expires_at or math.huge) then
     give_up(head, ref, rec, 'timed_out', {
       type = 'Timeout', kind = 'transient', retryable = true,
-      message = 'expired after ' .. seconds(NOW - rec.queued_at) .. ' in the queue',
+      message = 'expired after ' .. seconds(math.max(0, NOW - rec.queued_at)) .. ' in the queue',
     }, reply)
   elseif rec.state == 'queued' then
     reply.orders[#reply.orders + 1] = order(head, ref, rec)

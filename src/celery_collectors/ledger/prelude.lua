@@ -147,13 +147,12 @@ local function finish(head, state, err, reply)
   if err then fields.error = cjson.encode(err) end
   set_head(head, fields)
   redis.call('ZREM', DUE, head.id)
+  emit(head, 'request', head.topic, state, err and { error = err })
+  follow(head, state, reply)
   for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
     redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
   end
-  emit(head, 'request', head.topic, state, err and { error = err })
-  redis.call('PEXPIRE', key('events', head.id), head.ttl_ms)
   redis.call('PUBLISH', key('ended', head.id), state) -- for whoever waits; who misses it looks again by itself
-  follow(head, state, reply)
 end
 
 -- Begin an attempt of a queued run or stage; the lease is its score among what is due.
@@ -251,7 +250,7 @@ local function conclude(rec, state, err)
   rec.ended_at, rec.error = NOW, err
   rec.owner, rec.token, rec.published_at = nil, nil, nil -- the living need them; a finished request should be small
   if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
-  rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
+  rec.wait_ms = rec.wait_ms or math.max(0, NOW - rec.queued_at) -- it may not have been due yet
 end
 
 local function end_rec(head, ref, rec, state, err)
@@ -391,13 +390,14 @@ end
 -- A chain's next task: the same run goes on, under another delivery, so that older messages are void.
 local function next_step(head, ref, rec, reply)
   local step = table.remove(rec.more, 1)
+  forget(head, ref, rec) -- before it names another queue
   rec.step, rec.delivery, rec.failures, rec.crashes = (rec.step or 0) + 1, rec.delivery + 1, 0, 0
   rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority, step.once
-  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries
+  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries or 0
+  rec.items, rec.bytes, rec.expires_at = nil, nil, nil -- what was made is no answer; what has begun does not expire
   if #rec.more == 0 then rec.more = nil end
   if rec.state == 'retrying' then move(rec, 'queued') end -- an attempt that was given up came home after all
   if rec.state == 'running' then return requeue(head, ref, rec, reply) end
-  forget(head, ref, rec)
   put_rec(head.id, ref, rec)
   reply.orders[#reply.orders + 1] = order(head, ref, rec)
 end
@@ -408,10 +408,10 @@ local function ask_again(head, ref)
 end
 
 -- Whether this very attempt was settled already, by a call whose reply was lost. A success that comes after its
--- attempt was given up is not that: it is news.
+-- attempt was given up is not that: it is news. A chain has gone on since, with nothing answered yet.
 local function settled_before(rec)
   return rec.settled == A.attempt and rec.generation == A.generation
-    and (not RUN_ANSWERED[A.state] or RUN_ANSWERED[rec.state])
+    and (not RUN_ANSWERED[A.state] or RUN_ANSWERED[rec.state] or (rec.step or 0) > (A.step or 0))
 end
 
 -- The stage that the lost reply gave to its caller, if it still is the caller's.
