@@ -6,9 +6,6 @@ machine of ``test_stateful.py`` must catch those marked so, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import msgspec
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -16,6 +13,7 @@ from redis import Redis
 
 from celery_collectors.ledger import ledger as ledger_module
 from celery_collectors.ledger import scripts
+from tests.ledger import chord_mutants
 from tests.ledger import test_advance as advance
 from tests.ledger import test_backlog as backlog
 from tests.ledger import test_cancel as cancel
@@ -24,27 +22,17 @@ from tests.ledger import test_policy as policy
 from tests.ledger import test_renew as renew
 from tests.ledger import test_settle as settle
 from tests.ledger import test_start as start
+from tests.ledger.chord_mutants import Mutant
 from tests.ledger.test_stateful import machine
 from tests.ledger.world import World
-
-
-class Mutant(msgspec.Struct, frozen=True):
-    """One replacement, the test that must fail with it, and whether the random machine must find it."""
-
-    name: str
-    old: str
-    new: str
-    caught_by: Callable[[World], None]
-    random: bool = True
-
 
 MUTANTS = (
     Mutant("a lease keeps nobody out", "if rec.state == 'running' then\n", "if false then\n",
            start.test_a_run_starts_once_and_copies_of_its_message_are_refused),
     Mutant("a token is not remembered", "if rec.token ~= A.token then", "if true then",
            start.test_asking_again_after_a_lost_reply_gives_the_same_answer),
-    Mutant("runs start after the deadline", "if NOW >= head.deadline_at then return refuse('late') end", "",
-           start.test_nothing_starts_at_the_deadline_though_nobody_swept),
+    Mutant("runs start after the deadline", "if NOW >= head.deadline_at or NOW >= (rec.exp",
+           "if NOW >= (rec.exp", start.test_nothing_starts_at_the_deadline_though_nobody_swept),
     Mutant("stages start after their time", "if NOW >= head.finish_at then return refuse('late') end", "",
            start.test_no_stage_starts_when_its_time_is_over_though_nobody_swept, random=False),
     Mutant("runs start while the request is closing", "if head.state ~= 'collecting' or head.closing then",
@@ -55,8 +43,8 @@ MUTANTS = (
            start.test_a_retrying_run_waits_for_its_time),
     Mutant("a late confirmation revives", "if rec and rec.state == 'queued' and head.generation",
            "if rec and head.generation", start.test_published_after_start_changes_nothing),
-    Mutant("a second success wins again", "or RUN_ENDED[rec.state]\n  or not (answered or current) then",
-           "or not (answered or current) then rec.state = 'running'",
+    Mutant("a second success wins again", "or RUN_ENDED[rec.state]\n  or (rec.step or 0) ~=",
+           "or (rec.step or 0) ~=",
            settle.test_a_second_winner_is_late_and_changes_nothing, random=False),
     Mutant("a stale failure counts", "or not (answered or current) then", "then",
            settle.test_a_failure_of_a_stale_attempt_does_not_count),
@@ -64,7 +52,8 @@ MUTANTS = (
            "return false", settle.test_settling_twice_says_the_same_and_counts_once, random=False),
     Mutant("a stage commits late", "or not (A.state == 'ok' or current) then", "then",
            advance.test_a_late_failure_of_a_stage_does_not_count, random=False),
-    Mutant("the value is not kept", "if A.items > 0 then redis.call('HSET'", "if A.items > 9 then redis.call('HSET'",
+    Mutant("the value is not kept", "if #ARGV[2] > 0 then redis.call('HSET', key('values'",
+           "if false then redis.call('HSET', key('values'",
            settle.test_answers_of_all_runs_complete_a_request_without_stages),
     Mutant("first=n is forgotten", "return head.first ~= nil and head.answered >= head.first and is_met(head)",
            "return false", policy.test_first_ends_the_others_as_skipped_running_ones_too),
@@ -76,7 +65,7 @@ MUTANTS = (
            "elseif ends_early(head) then", policy.test_what_has_become_impossible_ends_at_once, random=False),
     Mutant("missing is not counted", "if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end", "",
            claim.test_at_the_deadline_open_runs_time_out_and_say_why),
-    Mutant("crashes have no cap", "if rec.crashes < cap then", "if true then",
+    Mutant("crashes have no cap", "if rec.crashes < cap and not rec.once then", "if not rec.once then",
            claim.test_a_run_that_kills_its_processes_is_lost_at_the_cap, random=False),
     Mutant("a living process crashed", "local crashed = NOW >= seen + (over_time and A.silent_ms or A.lease_ms)",
            "local crashed = true", claim.test_a_lapse_of_a_process_that_renews_others_is_no_crash, random=False),
@@ -96,10 +85,10 @@ MUTANTS = (
            "NOW + A.lease_ms", renew.test_no_lease_is_renewed_past_the_time_limit, random=False),
     Mutant("a renewal brings back", "redis.call('ZADD', DUE, 'XX', ", "redis.call('ZADD', DUE, ",
            renew.test_a_renewal_brings_nothing_back_among_what_is_due, random=False),
-    Mutant("any death will do", "or string.sub(rec.owner, 1, #A.process) ~= A.process\n", "\n",
+    Mutant("any death will do", " or string.sub(rec.owner, 1, #A.process) ~= A.process then", " then",
            renew.test_a_death_of_another_process_changes_nothing, random=False),
-    Mutant("what is handed out is forgotten", "redis.call('ZADD', DUE, NOW + HAND_OUT_MS, member(head.id, ref))",
-           "redis.call('ZREM', DUE, member(head.id, ref))",
+    Mutant("what is handed out is forgotten", "redis.call('ZADD', DUE, math.min(NOW + HAND_OUT_MS, rec.expires_at or ",
+           "redis.call('ZREM', DUE, member(head.id, ref), math.min(NOW, rec.expires_at or ",
            claim.test_what_is_handed_out_and_not_confirmed_comes_again),
     Mutant("a copy moves the mark to its run's latest", "local stamp = A.stamp or rec.published_at or head.created_at",
            "local stamp = NOW",
@@ -108,8 +97,9 @@ MUTANTS = (
            backlog.test_a_mark_counts_only_after_a_while, random=False),
     Mutant("lost is what waits", "'-inf', '(' .. stamp", "'-inf', '+inf'",
            backlog.test_only_what_was_published_before_the_stamp_is_lost, random=False),
+    *chord_mutants.MUTANTS,
 )  # fmt: skip
-VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel")
+VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget")
 NAMES = [mutant.name for mutant in MUTANTS]
 
 

@@ -9,7 +9,17 @@ from typing import Any
 
 from redis import Redis
 
-from celery_collectors.ledger import Grant, Ledger, Order, Reply, RunPlan, StagePlan, WorkerBeat
+from celery_collectors.ledger import (
+    Grant,
+    Ledger,
+    LinkPlan,
+    Order,
+    Reply,
+    RunPlan,
+    StagePlan,
+    StepPlan,
+    WorkerBeat,
+)
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import ErrorInfo, Policy
 from celery_collectors.payloads import PayloadStore, encode_items
@@ -45,6 +55,22 @@ def run(name: str, **changes: Any) -> RunPlan:
 def stage(ref: str, **changes: Any) -> StagePlan:
     plan: dict[str, Any] = {"retries": 1, "backoff_ms": 1000, "backoff_cap_ms": 4000}
     return StagePlan(**{"ref": ref, "name": ref, "task": f"t.{ref}", "queue": QUEUE} | plan | changes)
+
+
+def callback(**changes: Any) -> StagePlan:
+    """A chord's callback: a stage whose message is made from a stored call."""
+    plan: dict[str, Any] = {"ref": "gathering", "name": "callback", "task": "t.callback", "queue": QUEUE}
+    return StagePlan(**plan | {"retries": 0, "backoff_ms": 1000, "backoff_cap_ms": 4000, "call": True} | changes)
+
+
+def step(name: str, **changes: Any) -> StepPlan:
+    return StepPlan(**{"task": f"t.{name}", "queue": QUEUE, "timeout_ms": 10_000} | changes)
+
+
+def link(kind: str = "link", place: int = 0, **changes: Any) -> LinkPlan:
+    ref = f"{kind}:{place}"
+    plan = {"ref": ref, "kind": kind, "name": ref, "task": f"t.{kind}", "queue": QUEUE, "timeout_ms": 10_000}
+    return LinkPlan(**plan | changes)
 
 
 class World:
@@ -117,6 +143,10 @@ class World:
     def fail(self, grant: Grant, state: str = "failed", *, retryable: bool = True) -> Reply:
         return self.ledger.settle(grant.held, state, run_s=0.001, error=oops(retryable=retryable))
 
+    def again(self, grant: Grant, after_s: float, call: bytes = b"") -> Reply:
+        """End an attempt as a task does that asks to be tried again."""
+        return self.ledger.settle(grant.held, "failed", value=call, error=oops(retryable=False), again_s=after_s)
+
     def collect(self, request_id: str, *refs: str) -> Reply:
         """Start and answer these runs (or stages), as an honest worker does; return the last reply."""
         return [self.succeed(self.start(request_id, ref)) for ref in refs][-1]
@@ -155,6 +185,11 @@ class World:
         raw: Any = self.client.hget(self.ledger.key("runs", request_id), ref)
         found: dict[str, Any] = json.loads(raw)
         return found
+
+    def stored(self, kind: str, request_id: str) -> dict[str, bytes]:
+        """A request's values or calls, by ref."""
+        raw: Any = self.client.hgetall(self.ledger.key(kind, request_id))
+        return {ref.decode(): value for ref, value in raw.items()}
 
     def due(self, request_id: str) -> dict[str, int]:
         """When what of a request is due, by ref (``""`` for the request's own timer), from the beginning."""
