@@ -23,7 +23,7 @@ GRACE_S = 10.0
 CANNOT, USAGE, UNREACHABLE = 1, 2, 5
 
 # What a request is known by is in kwargs, which Flower 2.2 leaves out unless it is asked for.
-_COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
+COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
 _ROOT = Path(__file__).resolve().parents[2]
 _ENGINE_END_S = 5.0
 
@@ -156,7 +156,7 @@ def _worker(app: str, extra: Sequence[str], urls: Mapping[str, str]) -> Command:
 def _flower(app: str, port: int, variables: Mapping[str, str]) -> Command:
     """An empty ``--conf``, because by default Flower executes a ``flowerconfig.py`` of the current folder."""
     options = [f"--address={ADDRESS}", f"--port={port}", f"--conf={os.devnull}"]
-    env = {"FLOWER_TASKS_COLUMNS": _COLUMNS} | _environment(variables)
+    env = {"FLOWER_TASKS_COLUMNS": COLUMNS} | _environment(variables)
     return Command("Flower", [*_celery(app), "flower", *options], env)
 
 
