@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celery_collectors.canvas import ChordFailed, ChordResult, chord
     from celery_collectors.collectors import Collectors
     from celery_collectors.context import Context, current
     from celery_collectors.errors import CollectorsError, PermanentError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from celery_collectors.model import ErrorInfo, Outcome, Report
 
 __all__ = [
+    "ChordFailed",
+    "ChordResult",
     "Collectors",
     "CollectorsError",
     "Context",
@@ -27,10 +30,13 @@ __all__ = [
     "PermanentError",
     "Report",
     "Request",
+    "chord",
     "current",
 ]
 
 _HOMES = {
+    "ChordFailed": "canvas",
+    "ChordResult": "canvas",
     "Collectors": "collectors",
     "CollectorsError": "errors",
     "Context": "context",
@@ -40,6 +46,7 @@ _HOMES = {
     "PermanentError": "errors",
     "Report": "model",
     "Request": "handle",
+    "chord": "canvas",
     "current": "context",
 }
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Sequence
 
 from celery import Celery
 
 from celery_collectors.dispatch import Dispatcher
-from celery_collectors.errors import UnavailableError
+from celery_collectors.errors import IdempotencyError, UnavailableError
 from celery_collectors.ledger import Ledger, Order
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.payloads import PayloadStore
+from celery_collectors.plan import Plan, first_orders
 from celery_collectors.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,57 @@ class Client:
 
     def __init__(self, app: Celery, ledger_url: str, settings: Settings) -> None:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
-        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings))
-        self._dispatcher = Dispatcher(app, self.ledger)
+        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), app.conf.accept_content)
+        self._dispatcher = Dispatcher(app, self.ledger, self.reader, settings)
+
+    def ask(
+        self,
+        plan: Plan,
+        *,
+        deadline_s: float,
+        finish_s: float,
+        messages: str,
+        priority: str = "normal",
+        request_id: str | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Open a planned request, once, and call the workers.
+
+        Args:
+            plan: What it consists of.
+            deadline_s, finish_s, messages, priority: As :meth:`Collectors.request` has them.
+            request_id: Its id, if not one of our choice.
+            key: Idempotency key, under which the first one's id counts.
+
+        Returns:
+            The id that it has.
+
+        Raises:
+            IdempotencyError: when the id or key belongs to another question.
+        """
+        made_up = request_id or str(uuid.uuid4())
+        asked_id = request_id if key is None else self.ledger.reserve(key, made_up)
+        request_id = asked_id or made_up
+        plan = plan.named(made_up, request_id)
+        opened = self.ledger.open(
+            request_id,
+            topic=plan.topic,
+            runs=plan.runs,
+            stages=plan.stages,
+            policy=plan.policy,
+            deadline_s=deadline_s,
+            finish_s=finish_s,
+            messages=messages,
+            priority=priority,
+            calls=plan.calls,
+            links=plan.links,
+            result_id=plan.result_id,
+        )
+        if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
+            self.publish([*first_orders(plan, request_id, priority), *opened.orders])
+        elif (found := self.reader.report(request_id)).topic != plan.topic:
+            raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
+        return request_id
 
     def publish(self, orders: Sequence[Order]) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""

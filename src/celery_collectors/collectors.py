@@ -16,7 +16,6 @@ from celery_collectors.client import Client
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import (
     DeclarationError,
-    IdempotencyError,
     NoLedgerError,
     PolicyError,
     RequestError,
@@ -28,7 +27,7 @@ from celery_collectors.ledger import WorkerBeat
 from celery_collectors.ledger.reading import Page
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
-from celery_collectors.plan import Plan, first_orders, make_plan
+from celery_collectors.plan import Plan, make_plan
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
@@ -79,7 +78,7 @@ class Collectors:
             ledger_url=lambda: self.ledger_url,
             hooks=hooks,
         )
-        install(self._runtime)
+        install(self._runtime, lambda task: isinstance(task, CollectorsTask))
         setattr(app, ATTRIBUTE, self)
 
     @classmethod
@@ -289,45 +288,36 @@ class Collectors:
             RequestError: when the question can't be asked; nothing was sent.
             LedgerUnavailable: when the ledger does not answer; nothing was sent.
         """
-        deadline_s, finish_s = self._times(deadline, finish)
+        deadline_s, finish_s = self.times(deadline, finish)
         _check_word("priority", priority, PRIORITIES)
         _check_word("messages", messages or self.settings.messages, ("auto", "each"))
         plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
-        asked_id = self._reserve(plan, key, request_id)
-        client = self._client
-        request_id = asked_id or str(uuid.uuid4())
-        opened = client.ledger.open(
-            request_id,
-            topic=plan.topic,
-            runs=plan.runs,
-            stages=plan.stages,
-            policy=plan.policy,
+        asked_id = None if request_id is None else as_uuid(request_id)
+        request_id = self.client.ask(
+            plan,
             deadline_s=deadline_s,
             finish_s=finish_s,
             messages=messages or self.settings.messages,
             priority=priority,
+            request_id=asked_id,
+            key=None if asked_id is not None else key or task_key(msgspec.json.encode(plan)),
         )
-        if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
-            client.publish(list(first_orders(plan, request_id, priority)))
-        elif (found := client.reader.report(request_id)).topic != plan.topic:
-            raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
-        return self._handle(request_id)
+        return Request(request_id, self.client)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
         return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=_names(only))
 
-    def _times(self, deadline: float | None, finish: float | None) -> tuple[float, float]:
+    def times(self, deadline: float | None, finish: float | None) -> tuple[float, float]:
+        """The seconds for collecting, and for the stages after that.
+
+        Raises:
+            PolicyError: for what can't be a time.
+        """
         _check_times(deadline, finish)
         return (
             self.settings.deadline_s if deadline is None else deadline,
             self.settings.finish_s if finish is None else finish,
         )
-
-    def _reserve(self, plan: Plan, key: str | None, request_id: str | None) -> str | None:
-        if request_id is not None:
-            return _as_uuid(request_id)
-        key = key or _task_key(plan)
-        return None if key is None else self._client.ledger.reserve(key, str(uuid.uuid4()))
 
     def run_local(
         self,
@@ -347,7 +337,7 @@ class Collectors:
         Raises:
             RequestError: when the question can't be asked.
         """
-        deadline_s, finish_s = self._times(deadline, finish)
+        deadline_s, finish_s = self.times(deadline, finish)
         plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
         return run_local(
             self.registry,
@@ -363,7 +353,7 @@ class Collectors:
         Raises:
             RequestUnknown: when the ledger does not hold it.
         """
-        handle = self._handle(request_id)
+        handle = Request(request_id, self.client)
         if handle.state == "unknown":
             raise RequestUnknown(request_id)
         return handle
@@ -375,11 +365,11 @@ class Collectors:
             limit: How many at most.
             cursor: From the page before.
         """
-        return self._client.reader.page(limit, cursor)
+        return self.client.reader.page(limit, cursor)
 
     def workers(self) -> Sequence[WorkerBeat]:
         """Return the workers that reported themselves in the last half minute."""
-        return self._client.reader.workers()
+        return self.client.reader.workers()
 
     def close(self) -> None:
         """Close this process's client connections; they open again when needed."""
@@ -388,12 +378,10 @@ class Collectors:
             client.close()
 
     @property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """This process's connections as one that asks."""
         pid = os.getpid()
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Client(self.app, self.ledger_url, self.settings))
-
-    def _handle(self, request_id: str) -> Request:
-        return Request(request_id, self._client)
 
 
 def _check_times(deadline: float | None, finish: float | None) -> None:
@@ -412,16 +400,24 @@ def _check_word(name: str, value: str, known: Sequence[str]) -> None:
         raise RequestError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
-def _as_uuid(text: str) -> str:
+def as_uuid(text: str) -> str:
+    """A request's id as it is written everywhere.
+
+    Raises:
+        RequestError: when it is none.
+    """
     try:
         return str(uuid.UUID(text))
     except ValueError as error:
         raise RequestError(f"a request_id is a UUID, and {text!r} is not one") from error
 
 
-def _task_key(plan: Plan) -> str | None:
-    """Inside a task: its id and the question, so that a second delivery finds the first one's request."""
+def task_key(question: bytes) -> str | None:
+    """Inside a task: its id and the question, so that a second delivery finds the first one's request.
+
+    What a task does when it is tried again is not a second delivery.
+    """
     if not current_task or not current_task.request.id:
         return None
-    question = hashlib.sha256(msgspec.json.encode(plan)).hexdigest()[:16]
-    return f"{current_task.request.id}:{question}"
+    request = current_task.request
+    return f"{request.id}:{request.retries or 0}:{hashlib.sha256(question).hexdigest()[:16]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 
@@ -43,3 +45,13 @@ def current() -> Context | None:
 def enter(context: Context) -> None:
     """Set what :func:`current` returns, for this thread or coroutine."""
     _CURRENT.set(context)
+
+
+@contextmanager
+def entered(context: Context) -> Iterator[None]:
+    """Set what :func:`current` returns for a while, in a thread that others use, too."""
+    token = _CURRENT.set(context)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from celery_collectors.ledger.records import Order, RunPlan, StagePlan
+from celery_collectors.ledger import LinkPlan, Order, RunPlan, StagePlan
 from celery_collectors.model import Policy
-from celery_collectors.registry import Collector, Registry
+from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request will consist of."""
+    """What a request will consist of; of a chord also its stored calls by ref, its links, and its result's task id."""
 
     topic: str
     runs: tuple[RunPlan, ...]
     stages: tuple[StagePlan, ...]
     policy: Policy
+    calls: Mapping[str, str] = {}
+    links: tuple[LinkPlan, ...] = ()
+    result_id: str | None = None
+
+    def named(self, made_up: str, request_id: str) -> Plan:
+        """The plan under the id that it has in the end, where an earlier delivery of a task was given another."""
+        if made_up == request_id:
+            return self
+        calls = {ref: call.replace(made_up, request_id) for ref, call in self.calls.items()}
+        result_id = request_id if self.result_id == made_up else self.result_id
+        return msgspec.structs.replace(self, calls=calls, result_id=result_id)
 
 
 def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Settings, only: Sequence[str] = ()) -> Plan:
@@ -43,25 +54,28 @@ def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Setti
         topic=topic,
         policy=policy,
         runs=tuple(
-            _run(collector, name, name in policy.required, settings)
+            run_plan(collector, name, name in policy.required, settings)
             for collector, name in zip(collectors, names, strict=True)
         ),
-        stages=tuple(
-            StagePlan(
-                ref=stage.ref,
-                name=stage.name,
-                task=stage.task.name,
-                queue=settings.queue,
-                retries=settings.stage_retries,
-                backoff_ms=int(settings.backoff_s * 1000),
-                backoff_cap_ms=int(settings.backoff_cap_s * 1000),
-            )
-            for stage in registry.stages_in_order()
-        ),
+        stages=tuple(stage_plan(stage, settings) for stage in registry.stages_in_order()),
     )
 
 
-def _run(collector: Collector, name: str, required: bool, settings: Settings) -> RunPlan:
+def stage_plan(stage: Stage, settings: Settings) -> StagePlan:
+    """A declared stage as the ledger writes it."""
+    return StagePlan(
+        ref=stage.ref,
+        name=stage.name,
+        task=stage.task.name,
+        queue=settings.queue,
+        retries=settings.stage_retries,
+        backoff_ms=int(settings.backoff_s * 1000),
+        backoff_cap_ms=int(settings.backoff_cap_s * 1000),
+    )
+
+
+def run_plan(collector: Collector, name: str, required: bool, settings: Settings) -> RunPlan:
+    """A declared collector's run as the ledger writes it."""
     timeout_s = settings.timeout_s if collector.timeout_s is None else collector.timeout_s
     return RunPlan(
         name=name,
@@ -87,8 +101,10 @@ def run_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def first_orders(plan: Plan, request_id: str, priority: str) -> Iterator[Order]:
-    """The messages that a newly opened request needs: one for each run."""
+    """The messages that a newly opened request needs: one for each run that is due at once."""
     for number, run in enumerate(plan.runs):
+        if run.delay_ms:
+            continue
         yield Order(
             request_id=request_id,
             ref=str(number),
@@ -98,5 +114,7 @@ def first_orders(plan: Plan, request_id: str, priority: str) -> Iterator[Order]:
             generation=1,
             delivery=1,
             topic=plan.topic,
-            priority=priority,
+            priority=run.priority or priority,
+            call=run.call,
+            time_left_ms=run.timeout_ms,
         )

@@ -187,13 +187,25 @@ def check_signature(function: Callable[..., Any], what: str, fillable: Iterable[
         )
 
 
-def fill(function: Callable[..., Any], first: Any, by_name: Mapping[str, Any]) -> Callable[[], Any]:
+def fill(
+    function: Callable[..., Any],
+    first: Any,
+    by_name: Mapping[str, Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Callable[[], Any]:
     """Bind a function's first parameter, and of the others those that it asks for by name.
+
+    Args:
+        function: What is to be called.
+        first: Its first argument.
+        by_name: What it may ask for.
+        args, kwargs: What it is given in any case.
 
     >>> fill(lambda topic, request_id: f"{topic} {request_id}", "python", {"request_id": "42"})()
     'python 42'
     """
-    parameters = list(inspect.signature(function).parameters.values())[1:]
+    parameters = list(inspect.signature(function).parameters.values())[1 + len(args) :]
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = {p.name: by_name[p.name] for p in parameters if p.kind not in variable and p.name in by_name}
-    return partial(function, first, **named)
+    return partial(function, first, *args, **named | dict(kwargs or {}))

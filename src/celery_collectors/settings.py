@@ -44,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = "collectors.v1"
     """Our own queue, by default ``collectors.<app>.v1``; the version is that of its arguments, so that no queue
     that exists is redeclared."""
+    queue_type: Literal["classic", "quorum"] = "classic"
+    """On RabbitMQ: ``classic`` knows priorities; ``quorum`` is replicated, and knows none before RabbitMQ 4.3. Its
+    queue has another name, because no queue can change its kind."""
     messages: Literal["auto", "each"] = "auto"
     """``auto`` continues stages known to be short in place; ``each`` sends one message per run and stage."""
     deadline_s: float = 30.0
@@ -123,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ("Collectors(…)", {k: v for k, v in (overrides or {}).items() if v is not None}),
         ):
             merged |= _checked(place, values)
+        if merged.get("queue_type") == "quorum" and merged.get("queue") == _of_app(app_name).get("queue"):
+            merged["queue"] = f"{merged.get('queue', 'collectors.v1')}.quorum"
         return msgspec.convert(merged, cls)
 
 

@@ -98,7 +98,7 @@ class Engine:
         )  # fmt: skip
         plan = Plan(topic="many", runs=plans, stages=(), policy=Policy())
         request_id = str(uuid.uuid4())
-        client = self.collectors._client
+        client = self.collectors.client
         client.ledger.open(request_id, topic="many", runs=plans, deadline_s=deadline_s, finish_s=30)
         client.publish(list(first_orders(plan, request_id, "normal")))
         return self.collectors.get(request_id)

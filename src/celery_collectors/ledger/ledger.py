@@ -401,6 +401,12 @@ class Ledger:
             found: Any = pipe.execute()
         return {name: call.decode() for name, call in zip(named, found, strict=True) if call is not None}
 
+    def calls_named(self, request_id: str, refs: Sequence[str]) -> list[str]:
+        """Those stored calls of a request that there are, of these refs."""
+        with self.answering() as client:
+            found: Any = client.hmget(self.key("calls", request_id), list(refs))
+        return [call.decode() for call in found if call is not None]
+
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
         with self.answering() as client:

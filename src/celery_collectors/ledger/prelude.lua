@@ -175,6 +175,7 @@ local function grant(head, ref, rec)
     go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
     generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
     deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
+    call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
   }
 end
 

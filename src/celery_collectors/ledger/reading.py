@@ -17,6 +17,7 @@ from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
 from celery_collectors.model import (
     REQUEST_ENDED,
+    RUN_ANSWERED,
     STAGES,
     ErrorInfo,
     Outcome,
@@ -64,11 +65,13 @@ class Reader:
     Args:
         ledger: The ledger.
         store: The payload store that its values refer to.
+        accept: The content types of tasks' own values that may be decoded, beside JSON.
     """
 
-    def __init__(self, ledger: Ledger, store: PayloadStore) -> None:
+    def __init__(self, ledger: Ledger, store: PayloadStore, accept: Iterable[str] = ()) -> None:
         self._ledger = ledger
         self._store = store
+        self._accept = ["json", *accept]
 
     def report(self, request_id: str) -> Report:
         """A request's report as of now, from one consistent read.
@@ -79,8 +82,8 @@ class Reader:
         with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
             pipe.hgetall(self._ledger.key("request", request_id))
             pipe.hgetall(self._ledger.key("runs", request_id))
-            pipe.hget(self._ledger.key("values", request_id), "process")
-            raw_head, raw_runs, raw_result = pipe.execute()
+            pipe.hmget(self._ledger.key("values", request_id), "process", "gathering")
+            raw_head, raw_runs, raw_results = pipe.execute()
         head = {name.decode(): value.decode() for name, value in raw_head.items()}
         if "state" not in head:
             raise RequestUnknown(request_id)
@@ -100,12 +103,22 @@ class Reader:
                 for ref in sorted((ref for ref in records if ref.isdigit()), key=int)
             },
             stages={ref: _outcome(records[ref]) for ref in STAGES if ref in records},
-            result=self._result(raw_result) if done and raw_result else None,
+            result=self._result(*raw_results) if done else None,
             error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
         )
 
-    def _result(self, raw: bytes) -> Any:
-        return decode_result(b"".join(self._store.chunks(Value.from_bytes(raw))))
+    def _result(self, processed: bytes | None, gathered: bytes | None) -> Any:
+        if processed:
+            return decode_result(b"".join(self._store.chunks(Value.from_bytes(processed))))
+        value = Value.from_bytes(gathered) if gathered else Value()
+        return self._store.single(value, self._accept) if value.media else None
+
+    def answer(self, report: Report) -> Any:
+        """What a chord came to: what its callback or the process stage returned, else the items at the end."""
+        if report.result is not None or "process" in report.stages:
+            return report.result
+        refs = [ref for ref in STAGES if ref in report.stages][-1:]
+        return self.single(report.request_id, refs[0]) if refs else None
 
     # Values ---------------------------------------------------------------------------------------
 
@@ -124,11 +137,37 @@ class Reader:
                     raise PayloadError(f"the value of {ref!r} is gone from request {request_id}")
                 yield Value.from_bytes(raw)
 
+    def single(self, request_id: str, ref: str) -> Any:
+        """What one run, stage or step of a chain returned."""
+        (value,) = self.values(request_id, [ref])
+        with self._ledger.answering():
+            return self._store.single(value, self._accept)
+
+    def results(self, report: Report, instead: Sequence[Any] = ()) -> Iterator[Any]:
+        """What each run returned, in the order asked: what a chord's callback gets.
+
+        Args:
+            report: The request's.
+            instead: Empty, or the one value that stands for each run that failed.
+        """
+        states = [outcome.state for outcome in report.outcomes.values()]
+        answered = self.values(report.request_id, [str(ref) for ref, s in enumerate(states) if s in RUN_ANSWERED])
+        for state in states:
+            if state in RUN_ANSWERED:
+                with self._ledger.answering():
+                    yield self._store.single(next(answered), self._accept)
+            else:
+                yield from instead
+
     def items_of(self, request_id: str, refs: Sequence[str]) -> Iterator[Any]:
         """All items of these runs or stages, in order, one chunk in memory at a time."""
         for value in self.values(request_id, refs):
             with self._ledger.answering():
-                yield from self._store.items(value)
+                if not value.media:
+                    yield from self._store.items(value)
+                    continue
+                single = self._store.single(value, self._accept)
+                yield from single if isinstance(single, list) else [single]
 
     def items_before(self, request_id: str, stage: str) -> Iterator[Any]:
         """The items that a stage gets: those of the last stage before it that made items, or of all runs."""

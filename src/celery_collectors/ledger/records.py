@@ -54,6 +54,9 @@ class StagePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int
     backoff_ms: int
     backoff_cap_ms: int
+    call: bool = False
+    priority: str | None = None
+    once: bool = False
 
 
 class LinkPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,7 +73,7 @@ class LinkPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to publish: the call to come and fetch a run or stage; or, with :data:`RESULT` as ref, a result to store.
+    """One message to publish, the call to come and fetch a run or stage; :data:`RESULT` as ref is a result to store.
 
     Attributes:
         stamp: The ledger's time when it was handed out; 0 in those that whoever opened the request makes itself.
@@ -121,7 +124,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float = 0
     deadline_at: float = 0
     finish_in_ms: float = 0
+    call: bool = False
     step: int = 0
+    failures: int = 0
 
     @property
     def held(self) -> Held:
@@ -136,7 +141,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``open``, true if it opened the request: orders that follow at once, as for a chord over nothing."""
+    """The answer to ``open``, true if it opened the request; with orders that follow at once, if it has no runs."""
 
     opened: bool = False
     orders: list[Order] = []

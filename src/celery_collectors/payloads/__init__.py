@@ -4,7 +4,7 @@ A *value* is the bytes that stand in the ledger for what a run or stage produced
 when they are small, else the key under which the store holds their chunks.
 """
 
-from celery_collectors.payloads.codec import decode_items, encode_items, encode_result
+from celery_collectors.payloads.codec import decode_items, encode_items, encode_result, encode_value
 from celery_collectors.payloads.store import PayloadStore, PayloadWriter, Value
 
-__all__ = ["PayloadStore", "PayloadWriter", "Value", "decode_items", "encode_items", "encode_result"]
+__all__ = ["PayloadStore", "PayloadWriter", "Value", "decode_items", "encode_items", "encode_result", "encode_value"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+from kombu import serialization
 
 from celery_collectors.errors import BadItems, PayloadError
 
@@ -105,3 +106,28 @@ def decode_result(data: bytes) -> Any:
         return _DECODER.decode(data)
     except msgspec.DecodeError as error:
         raise PayloadError(f"a stored result is damaged: {error}") from error
+
+
+def encode_value(value: Any, serializer: str) -> tuple[str, bytes]:
+    """Encode what a task of the app returned, with the app's own result serializer; return content type and bytes.
+
+    Raises:
+        BadItems: for a value that the serializer can't take, naming its type.
+    """
+    try:
+        media, _, data = serialization.dumps(value, serializer)
+    except serialization.EncodeError as error:
+        raise BadItems(f"returned {type(value).__qualname__}, which {serializer} can't store: {error}") from error
+    return media, data if isinstance(data, bytes) else data.encode()
+
+
+def decode_value(media: str, data: bytes, accept: Iterable[str]) -> Any:
+    """Decode what :func:`encode_value` wrote, if its content type or serializer is accepted.
+
+    Raises:
+        PayloadError: when it is not, or the bytes are not what was written.
+    """
+    try:
+        return serialization.loads(data, media, "utf-8", accept=serialization.prepare_accept_content(accept))
+    except Exception as error:
+        raise PayloadError(f"a stored value can't be read: {error}") from error

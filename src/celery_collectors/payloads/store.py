@@ -7,14 +7,14 @@ goes away by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from redis import Redis
 
 from celery_collectors.errors import PayloadError
-from celery_collectors.payloads.codec import Chunk, decode_items
+from celery_collectors.payloads.codec import CHUNK_BYTES, Chunk, decode_items, decode_value
 from celery_collectors.settings import Settings
 
 
@@ -23,12 +23,14 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         items, size: How many items, and how many bytes they take encoded.
+        media: Empty for items; for a single value, as a task returned it, the content type that it is encoded as.
         inline: The chunk itself, where it is small.
         key, chunks: Else the store's key, and how many chunks must be there.
     """
 
     items: int = 0
     size: int = 0
+    media: str = ""
     inline: bytes = b""
     key: str = ""
     chunks: int = 0
@@ -98,6 +100,15 @@ class PayloadStore:
         for chunk in self.chunks(value):
             yield from decode_items(chunk)
 
+    def single(self, value: Value, accept: Sequence[str]) -> Any:
+        """What a task returned: its value as it was, or the list of its items.
+
+        Args:
+            value: What the ledger keeps for it.
+            accept: The content types that may be decoded.
+        """
+        return decode_value(value.media, b"".join(self.chunks(value)), accept) if value.media else [*self.items(value)]
+
 
 class PayloadWriter:
     """Takes one value's chunks; the first is held back until it is clear that the value is not small."""
@@ -122,6 +133,12 @@ class PayloadWriter:
             self._push(self._held.data)
             self._held = None
         self._push(chunk.data)
+
+    def single(self, media: str, data: bytes, items: int) -> Value:
+        """Take one encoded value, and return what the ledger should keep for it."""
+        for start in range(0, len(data), CHUNK_BYTES):
+            self.add(Chunk(data[start : start + CHUNK_BYTES], 0))
+        return msgspec.structs.replace(self.close(), media=media, items=items)
 
     def close(self) -> Value:
         """Return what the ledger should keep for this value."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
+from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_collectors.errors import BadItems, CollectError, PermanentError, Stopped, TimedOut
 from celery_collectors.ledger import Grant
@@ -27,6 +28,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         run_s: How long it took.
         error: What went wrong, for the ledger.
         cause: The exception itself, for the worker's log and Flower.
+        again_s: Where the code asked to be tried again: after how long.
+        call: And with what, if not with the same.
     """
 
     state: str
@@ -34,6 +37,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     run_s: float = 0.0
     error: ErrorInfo | None = None
     cause: BaseException | None = None
+    again_s: float | None = None
+    call: str = ""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +60,7 @@ def stage_ended(attempt: Attempt) -> Attempt:
 
 def failed(cause: BaseException, run_s: float) -> Attempt:
     """The attempt that ended with this exception."""
-    state = "timed_out" if isinstance(cause, TimedOut) else "failed"
+    state = "timed_out" if isinstance(cause, (TimedOut, SoftTimeLimitExceeded)) else "failed"
     return Attempt(state=state, run_s=run_s, error=describe(cause), cause=cause)
 
 

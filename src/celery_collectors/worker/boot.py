@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from billiard.pool import EX_RECYCLE
@@ -14,15 +15,19 @@ from celery.worker import state
 from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import CollectorsError
 from celery_collectors.ledger import Held, WorkerBeat
-from celery_collectors.worker.deaths import Reporter
+from celery_collectors.worker.call import heed
+from celery_collectors.worker.deaths import Reporter, watch
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
 
-def install(runtime: Runtime) -> None:
-    """Make every worker of the app consume our queue and run our threads. Touches nothing else of it."""
+def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
+    """Make every worker of the app consume our queue, run our threads and heed our messages.
+
+    Touches nothing else of it.
+    """
 
     class CollectorsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         """Starts the main process's threads."""
@@ -32,6 +37,7 @@ def install(runtime: Runtime) -> None:
         def __init__(self, _worker: Any, **_: Any) -> None:
             runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
             declare_queue(runtime)
+            watch(runtime)
 
         def start(self, worker: Any) -> None:
             """Start sweeping and reporting."""
@@ -41,6 +47,17 @@ def install(runtime: Runtime) -> None:
         if instance is not None and instance.app is runtime.app:
             declare_queue(runtime)  # before -Q and -X are applied, so that they can name it
 
+    class HeedStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Lets the tasks of this process heed our messages, each time that Celery has built their tracers."""
+
+        requires = {"celery.worker.consumer.tasks:Tasks"}  # noqa: RUF012 - Celery's own form
+
+        def start(self, _consumer: Any) -> None:
+            """Before the first message is consumed."""
+            heed(runtime, is_ours)
+
+    runtime.app.steps["consumer"].add(HeedStep)
+    signals.worker_process_init.connect(lambda **_: heed(runtime, is_ours), weak=False)
     signals.celeryd_init.connect(on_init, weak=False)
     signals.worker_process_shutdown.connect(lambda exitcode, **_: end_process(runtime, exitcode), weak=False)
     signals.worker_shutdown.connect(lambda **_: leave(runtime), weak=False)
@@ -51,7 +68,7 @@ def declare_queue(runtime: Runtime) -> None:
     """Add our queue to those that a worker without ``-Q`` consumes."""
     queues = runtime.app.amqp.queues
     if runtime.settings.queue not in queues:
-        queues.select_add(our_queue(runtime.settings.queue))
+        queues.select_add(our_queue(runtime.settings.queue, runtime.settings.queue_type))
 
 
 def start_threads(runtime: Runtime, worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a worker's main process sees of its pool: a child that died with a run in its hands."""
+"""What a worker's main process sees of its tasks: that a process died, hit a hard time limit, or a task was revoked."""
 
 from __future__ import annotations
 
@@ -8,29 +8,83 @@ import socket
 import threading
 from typing import Any
 
+import msgspec
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
-from celery.worker import request as celery_request
+from celery.utils.imports import symbol_by_name
 
 from celery_collectors.dispatch import HEADER
 from celery_collectors.errors import CollectorsError
+from celery_collectors.model import ErrorInfo
 from celery_collectors.worker.process import Process, Runtime
 
 log = logging.getLogger(__name__)
 
-DEATHS = (WorkerLostError, Terminated, TimeLimitExceeded)
+
+class Note(msgspec.Struct, frozen=True):
+    """How a task ended that can't say so itself.
+
+    Attributes:
+        order: The run or stage, as its message named it.
+        pid: The process that had it; ``None`` if nobody ran it, or the pool can't end it.
+        ended, error: Its state and why; ``None`` if it is to be tried again, as after a crash.
+    """
+
+    order: dict[str, Any]
+    pid: int | None = None
+    ended: str | None = None
+    error: ErrorInfo | None = None
 
 
-class Request(celery_request.Request):  # type: ignore[misc]
-    """Celery's request, which also notes a death. It never raises and never waits: the hub's thread is in it."""
+_REVOKED = ErrorInfo(type="Revoked", kind="system", message="its task was revoked", retryable=True)
+_EXPIRED = ErrorInfo(type="Timeout", kind="transient", message="its message expired in the queue", retryable=True)
+_OVER_LIMIT = ErrorInfo(type="Timeout", kind="transient", message="ran into its hard time limit", retryable=True)
 
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """Note the death, then do what Celery does."""
-        cause = getattr(exc_info.exception, "exc", exc_info.exception)
-        order = self._request_dict.get(HEADER)
-        if order and not return_ok and isinstance(cause, DEATHS) and self.worker_pid:
-            runtime: Runtime = self.task.collectors_runtime
-            runtime.deaths.put((order, self.worker_pid))
-        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+def noting(runtime: Runtime, theirs: str | type) -> type:
+    """A task's request class that also notes what happened to a run of ours.
+
+    It never raises and never waits: the hub's thread is in it.
+    """
+
+    class Request(symbol_by_name(theirs)):  # type: ignore[misc]
+        """Celery's request, which also notes deaths."""
+
+        def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+            """Note the death, then do what Celery does."""
+            cause = getattr(exc_info.exception, "exc", exc_info.exception)
+            if not return_ok and self.worker_pid:
+                if isinstance(cause, WorkerLostError):
+                    self._note(self.worker_pid)
+                elif isinstance(cause, TimeLimitExceeded):
+                    self._note(self.worker_pid, "timed_out", _OVER_LIMIT)
+                elif isinstance(cause, Terminated) and self._already_cancelled:
+                    self._note(self.worker_pid)  # by its own worker, which had lost the broker
+                elif isinstance(cause, Terminated):
+                    self._note(None, "cancelled", _REVOKED)
+            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+        def terminate(self, pool: Any, signal: Any = None) -> Any:
+            """Note it before the pool is asked, because not every pool can end what runs."""
+            self._note(None, "cancelled", _REVOKED)
+            return super().terminate(pool, signal)
+
+        def _announce_revoked(self, reason: str, terminated: Any, signum: Any, expired: Any) -> None:
+            self._note(None, *(("timed_out", _EXPIRED) if expired else ("cancelled", _REVOKED)))
+            super()._announce_revoked(reason, terminated, signum, expired)
+
+        def _note(self, pid: int | None, *ended: Any) -> None:
+            order = self._request_dict.get(HEADER)
+            if order:
+                runtime.deaths.put(Note(order, pid, *ended))
+
+    return Request
+
+
+def watch(runtime: Runtime) -> None:
+    """Let the requests of every task of the app note deaths; those of other messages are as they were."""
+    for task in runtime.app.tasks.values():
+        if not hasattr(task.Request, "_note"):
+            task.Request = noting(runtime, task.Request)
 
 
 class Reporter(threading.Thread):
@@ -39,21 +93,24 @@ class Reporter(threading.Thread):
     def __init__(self, process: Process) -> None:
         super().__init__(name="collectors-deaths", daemon=True)
         self._process = process
-        self._notes: queue.SimpleQueue[Any] = process.runtime.deaths
+        self._notes: queue.SimpleQueue[Note] = process.runtime.deaths
 
     def run(self) -> None:
         """Report for ever."""
         while True:
-            order, pid = self._notes.get()
+            note = self._notes.get()
             try:
-                self._report(order, pid)
+                self._report(note)
             except CollectorsError as error:
                 log.warning("a death could not be reported; the lease will lapse instead: %s", error)
             except Exception:
                 log.exception("a death could not be reported; the lease will lapse instead")
 
-    def _report(self, order: dict[str, Any], pid: int) -> None:
-        reply = self._process.ledger.died(order, f"{socket.gethostname()}:{pid}:")
+    def _report(self, note: Note) -> None:
+        order, pid = note.order, note.pid
+        process = None if pid is None else f"{socket.gethostname()}:{pid}:"
+        reply = self._process.ledger.died(order, process, note.ended, note.error)
         if reply.kept:
-            log.warning("%s %s: its process %d died", order["request_id"], order["ref"], pid)
+            what = note.error.message if note.error else f"its process {pid} died"
+            log.warning("%s %s: %s", order["request_id"], order["ref"], what)
         self._process.publish(reply.orders)

@@ -44,11 +44,12 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
         reply = process.ledger.settle(
             grant.held,
             attempt.state,
-            value=attempt.value.to_bytes(),
+            value=attempt.call.encode() if attempt.error else _stored(grant, attempt),
             items=attempt.value.items,
             size_bytes=attempt.value.size,
             run_s=attempt.run_s,
             error=attempt.error,
+            again_s=attempt.again_s,
             go_on=process.who() if go_on else None,
         )
     finally:
@@ -56,6 +57,12 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
     process.publish(reply.orders)
     _report_end(process, grant, attempt, reply)
     return reply
+
+
+def _stored(grant: Grant, attempt: Attempt) -> bytes:
+    """What the ledger keeps of an output. An empty one says nothing, but as a chord's result it is a value."""
+    is_kept = attempt.value.items or not grant.ref.isdigit() or (grant.call and attempt.state in ("ok", "empty"))
+    return attempt.value.to_bytes() if is_kept else b""
 
 
 def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
@@ -85,19 +92,22 @@ def _is_outage(error: BaseException, grant: Grant, call: Bounded) -> bool:
     return isinstance(error, LedgerUnavailable) and (error is not call.raised or not grant.ref.isdigit())
 
 
-def enter_context(grant: Grant) -> None:
-    """Let the code that follows know which attempt it is."""
-    context.enter(
-        context.Context(
-            request_id=grant.request_id,
-            topic=grant.topic,
-            name=grant.name,
-            attempt=grant.attempt,
-            generation=grant.generation,
-            deadline_at=at(grant.deadline_at),
-            ends_at=at(grant.ends_at),
-        )
+def context_of(grant: Grant) -> context.Context:
+    """What an attempt's own code may know about it."""
+    return context.Context(
+        request_id=grant.request_id,
+        topic=grant.topic,
+        name=grant.name,
+        attempt=grant.attempt,
+        generation=grant.generation,
+        deadline_at=at(grant.deadline_at),
+        ends_at=at(grant.ends_at),
     )
+
+
+def enter_context(grant: Grant) -> None:
+    """Let the code that follows in this thread or coroutine know which attempt it is."""
+    context.enter(context_of(grant))
 
 
 def payload_writer(process: Process, grant: Grant) -> PayloadWriter:
@@ -119,7 +129,7 @@ def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply) 
 def _event(grant: Grant, state: str, attempt: Attempt | None = None, delay_ms: float | None = None) -> Event:
     return Event(
         request_id=grant.request_id,
-        subject="run" if grant.ref.isdigit() else "stage",
+        subject="run" if grant.ref.isdigit() else "link" if grant.ref.startswith("link") else "stage",
         name=grant.name,
         state=state,
         at_ms=int(time.time() * 1000),

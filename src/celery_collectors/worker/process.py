@@ -57,21 +57,22 @@ class Process:
     @cached_property
     def reader(self) -> Reader:
         """Reads what runs have stored."""
-        return Reader(self.ledger, self.store)
+        return Reader(self.ledger, self.store, self.runtime.app.conf.accept_content)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
         """A reader on a connection of its own, for a thread that may be left behind."""
         ledger = Ledger.from_url(self.runtime.ledger_url(), self.settings, patience_s=WORKER_PATIENCE_S)
         try:
-            yield Reader(ledger, PayloadStore.of(ledger.client, self.settings))
+            store = PayloadStore.of(ledger.client, self.settings)
+            yield Reader(ledger, store, self.runtime.app.conf.accept_content)
         finally:
             ledger.client.close()
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Sends what the ledger says is due."""
-        return Dispatcher(self.runtime.app, self.ledger)
+        return Dispatcher(self.runtime.app, self.ledger, self.reader, self.settings)
 
     @cached_property
     def keeper(self) -> Keeper:

@@ -9,18 +9,24 @@ from typing import Any
 
 import anyio
 
-from celery_collectors.errors import Stopped, TimedOut
+from celery_collectors.errors import PayloadError, Stopped, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.payloads import PayloadWriter, Value, encode_items
 from celery_collectors.payloads.codec import Chunk, ItemBuffer
 from celery_collectors.registry import Collector, fill
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
 from celery_collectors.worker.bounded import Bounded, Within
+from celery_collectors.worker.data import data_of
 from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_writer, settle
 from celery_collectors.worker.process import Process
 
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""A call's positional arguments after its data, and those by keyword."""
 
-def execute_run(process: Process, collector: Collector, order: Mapping[str, Any], within: Within) -> Ended:
+
+def execute_run(
+    process: Process, collector: Collector, order: Mapping[str, Any], within: Within, given: Arguments
+) -> Ended:
     """Fetch a run from the ledger and execute it.
 
     Args:
@@ -28,6 +34,7 @@ def execute_run(process: Process, collector: Collector, order: Mapping[str, Any]
         collector: Whose run it is.
         order: Which run, from the message.
         within: Entered in the thread that runs the collector's code.
+        given: The message's arguments, with which a chord calls a collector.
 
     Returns:
         How it ended, and the stage to go on with; both empty if there was nothing to run, or it now runs
@@ -37,12 +44,13 @@ def execute_run(process: Process, collector: Collector, order: Mapping[str, Any]
         with process.loop.slot() as start:
             grant = fetch(process, order)
             if grant is not None:
-                start(_OnLoop(process, collector, grant).run())
+                start(_OnLoop(process, grant, _call(process, collector, grant, order, given)).run())
         return Ended()
     grant = fetch(process, order)
     if grant is None:
         return Ended()
-    attempt = bounded_attempt(process, grant, _in_thread(collector, grant, within))
+    call = _call(process, collector, grant, order, given)
+    attempt = bounded_attempt(process, grant, _in_thread(call, grant, within))
     return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
 
 
@@ -51,9 +59,26 @@ def call_of(collector: Collector, topic: str, request_id: str) -> Callable[[], A
     return fill(collector.function, topic, {"topic": topic, "request_id": request_id})
 
 
-def _in_thread(collector: Collector, grant: Grant, within: Within) -> Bounded:
-    call = call_of(collector, grant.topic, grant.request_id)
+def _call(
+    process: Process, collector: Collector, grant: Grant, order: Mapping[str, Any], given: Arguments
+) -> Callable[[], Any]:
+    """The collector's call: for a topic, or as the chord says that it is a member of."""
+    if not order.get("call"):
+        return call_of(collector, grant.topic, grant.request_id)
 
+    args, kwargs = given
+    try:
+        data = data_of(process, process.reader, grant, order)
+    except PayloadError as error:
+        return partial(_raise, error)
+    return partial(collector.function, *data, *args[len(data) :], **kwargs)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded:
     def produce() -> Iterator[Chunk]:
         with within():
             enter_context(grant)
@@ -65,10 +90,10 @@ def _in_thread(collector: Collector, grant: Grant, within: Within) -> Bounded:
 class _OnLoop:
     """One run as a coroutine. Its lease is kept from before it starts, so that an ending process sees it."""
 
-    def __init__(self, process: Process, collector: Collector, grant: Grant) -> None:
+    def __init__(self, process: Process, grant: Grant, call: Callable[[], Any]) -> None:
         self._process = process
-        self._collector = collector
         self._grant = grant
+        self._call = call
         self._told: str | None = None
         self._scope: anyio.CancelScope | None = None
         process.keeper.hold(grant.held, self._stop)
@@ -91,8 +116,7 @@ class _OnLoop:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + limit_s) as self._scope:
                 if self._told is None:
-                    call = call_of(self._collector, grant.topic, grant.request_id)
-                    outcome = await _collect(process, call, grant, writer)
+                    outcome = await _collect(process, self._call, grant, writer)
         except BaseException as error:  # noqa: BLE001 - the collector's boundary
             outcome = error
         if self._told is not None:

@@ -7,17 +7,30 @@ from typing import Any
 
 from celery_collectors.ledger import Grant
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.model import Report
 from celery_collectors.payloads import encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.registry import Stage, fill
 from celery_collectors.worker.attempt import Attempt, Ended, as_items, stage_ended
 from celery_collectors.worker.bounded import Bounded, Within
+from celery_collectors.worker.data import instead
 from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle
 from celery_collectors.worker.process import Process
+from celery_collectors.worker.run import Arguments
+
+NOTHING_GIVEN: Arguments = ((), {})
 
 
-def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Within) -> Ended:
+def execute_stage(
+    process: Process, order: Mapping[str, Any] | Grant, within: Within, given: Arguments = NOTHING_GIVEN
+) -> Ended:
     """Execute a stage that a message announced, or that was granted in place.
+
+    Args:
+        process: This process.
+        order: Which stage, from the message; or its grant.
+        within: Entered in the thread that runs the stage's code.
+        given: The arguments that a chord gives its callback beside the data.
 
     Returns:
         How it ended, and the stage to go on with; both empty if there was nothing to do.
@@ -29,32 +42,34 @@ def execute_stage(process: Process, order: Mapping[str, Any] | Grant, within: Wi
         settle(process, grant, Attempt(state="queued"))
         return Ended()
     stage = process.registry.stages[grant.ref]
-    attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within)))
+    attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within, given)))
     return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
 
 
-def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within) -> Bounded:
+def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, given: Arguments) -> Bounded:
     def produce() -> Iterator[Chunk]:
         # A connection of its own: this thread may be left behind in the middle of a reply.
         with within(), process.reading() as reader:
             enter_context(grant)
             report = reader.report(grant.request_id)
             by_name = {"topic": grant.topic, "request_id": grant.request_id, "report": report}
-            yield from run_stage(stage, _input(reader, grant), by_name)
+            yield from run_stage(stage, _input(process, reader, grant, report), by_name, given)
 
     # Not killed when left behind: its code may be reading from the ledger.
     return Bounded(produce, f"{grant.name} {grant.request_id}", kill=False)
 
 
-def _input(reader: Reader, grant: Grant) -> Iterator[Any]:
+def _input(process: Process, reader: Reader, grant: Grant, report: Report) -> Iterator[Any]:
+    if grant.call:
+        return reader.results(report, instead(process, grant.request_id))
     if grant.ref == "gathering":
         return reader.results_of_runs(grant.request_id)
     return reader.items_before(grant.request_id, grant.ref)
 
 
-def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any]) -> Iterator[Chunk]:
+def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any], given: Arguments = NOTHING_GIVEN) -> Iterator[Chunk]:
     """Call a stage's function, and yield its output encoded."""
-    output = fill(stage.function, data, by_name)()
+    output = fill(stage.function, data, by_name, *given)()
     if stage.ref == "process":
         yield Chunk(encode_result(output), 1)
     else:

@@ -19,7 +19,7 @@ from celery_collectors.dispatch import HEADER
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.process import Process, Runtime
-from celery_collectors.worker.run import execute_run
+from celery_collectors.worker.run import Arguments, execute_run
 from celery_collectors.worker.stage import execute_stage
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ class CollectorsTask(Task):  # type: ignore[misc]
     """
 
     abstract = True
-    Request = "celery_collectors.worker.deaths:Request"
     acks_late = True
     acks_on_failure_or_timeout = True
     reject_on_worker_lost = False
@@ -51,7 +50,7 @@ class CollectorsTask(Task):  # type: ignore[misc]
         if order is None:
             return self._plainly(*args, **kwargs)
         with _no_soft_limit():
-            return self._execute(self.collectors_runtime.here(), order)
+            return self._execute(self.collectors_runtime.here(), order, (args, kwargs))
 
     def _plainly(self, *args: Any, **kwargs: Any) -> Any:
         result = self.run(*args, **kwargs)
@@ -59,11 +58,14 @@ class CollectorsTask(Task):  # type: ignore[misc]
             return anyio.run(_awaited, result)  # sent as an ordinary task, where nobody could await it
         return result
 
-    def _execute(self, process: Process, order: Mapping[str, Any]) -> None:
+    def _execute(self, process: Process, order: Mapping[str, Any], given: Arguments) -> None:
         within = self._make_current()
         if order["ref"].isdigit():
             collector = process.registry.collectors[self.collectors_ref]
-            ended = execute_run(process, collector, order, within)
+            ended = execute_run(process, collector, order, within, given)
+        elif order.get("call"):
+            args, kwargs = given
+            ended = execute_stage(process, order, within, (args[order["data"] :], kwargs))
         else:
             ended = execute_stage(process, order, within)
         first = ended.attempt

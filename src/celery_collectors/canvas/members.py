@@ -1,0 +1,104 @@
+"""What may stand in a chord: tasks and chains of tasks as members, a task as callback, tasks as links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from celery.canvas import Signature, group, maybe_signature
+
+_LATER = ("countdown", "eta", "expires")
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One member: the tasks of which it consists, one after another."""
+
+    steps: tuple[Any, ...]
+
+    def with_more(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Member:
+        """The same member with more arguments before its own, and options that it has not itself."""
+        first, *rest = self.steps
+        first = first.clone(tuple(args), dict(kwargs)) if args or kwargs else first.clone()
+        for name, value in options.items():
+            first.options.setdefault(name, value)
+        return Member((first, *rest))
+
+
+class Callback(msgspec.Struct, frozen=True):
+    """The callback's signature, and what is called after the chord's end."""
+
+    signature: Any
+    links: tuple[Any, ...] = ()
+    error_links: tuple[Any, ...] = ()
+
+    @property
+    def app(self) -> Any:
+        """The app of its task."""
+        return self.signature.app
+
+
+def members_of(header: Any) -> tuple[Member, ...]:
+    """A header's members.
+
+    Raises:
+        TypeError: for what can't be one.
+    """
+    if isinstance(header, group):
+        signatures: Iterable[Any] = header.tasks
+    elif isinstance(header, Signature):
+        signatures = [header]
+    elif isinstance(header, Iterable) and not isinstance(header, (str, bytes)):
+        signatures = header
+    else:
+        raise TypeError(f"a chord's header is a group or signatures, not {_what(header)}")
+    return tuple(_member(maybe_signature(one)) for one in signatures)
+
+
+def _member(signature: Any) -> Member:
+    if _kind(signature) != "chain":
+        return Member((_task(signature, "a chord's member"),))
+    return Member(tuple(_task(maybe_signature(one), "a step of a chord's member") for one in signature.tasks))
+
+
+def callback_of(body: Any, *, link: Any = None, link_error: Any = None) -> Callback:
+    """The callback, and its links taken from it: the ledger calls them.
+
+    Raises:
+        TypeError: for what can't be one.
+    """
+    if body is None:
+        raise TypeError("a chord needs a callback: chord(header)(callback.s()), or chord(header, callback.s())")
+    signature = _task(maybe_signature(body), "a chord's callback").clone()
+    for name in _LATER:
+        if signature.options.pop(name, None) is not None:
+            raise TypeError(f"a chord's callback can't have {name}=: it is called when its members are done")
+    return Callback(
+        signature,
+        tuple(_links(signature.options.pop("link", None)) + _links(link)),
+        tuple(_links(signature.options.pop("link_error", None)) + _links(link_error)),
+    )
+
+
+def _links(link: Any) -> list[Any]:
+    several = link if isinstance(link, (list, tuple)) else [] if link is None else [link]
+    return [_task(maybe_signature(one), "a chord's link") for one in several]
+
+
+def _task(signature: Any, what: str) -> Any:
+    kind = _kind(signature)
+    if not isinstance(signature, Signature):
+        raise TypeError(f"{what} is a signature such as task.s(…), not {_what(signature)}")
+    if kind == "chain":
+        raise TypeError(f"{what} can't be a chain; let its task do the steps, or open it where they are done")
+    if kind in ("group", "chord", "chunks"):
+        raise TypeError(f"{what} can't be a {kind}; open that in a task of its own")
+    return signature
+
+
+def _kind(signature: Any) -> str | None:
+    return getattr(signature, "subtask_type", None)
+
+
+def _what(thing: Any) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -1,0 +1,10 @@
+"""Publishes what the ledger says is due; the only sender of messages.
+
+A message is only the call to come and fetch a run or stage. Losing one, sending it twice or late is
+harmless, so nothing here retries for long: what could not be published is handed out again.
+"""
+
+from celery_collectors.dispatch.dispatcher import Dispatcher
+from celery_collectors.dispatch.messages import HEADER, PRIORITIES, our_queue
+
+__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "our_queue"]

@@ -1,0 +1,138 @@
+"""Sends orders over a connection of its own, and tells the ledger once the broker has them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from celery_collectors.calls import decode_call
+from celery_collectors.dispatch.confirms import Confirms
+from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
+from celery_collectors.dispatch.results import store_result
+from celery_collectors.errors import BrokerUnavailable
+from celery_collectors.ledger import RESULT, Ledger, Order
+from celery_collectors.ledger.reading import Reader
+from celery_collectors.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONFIRM_AT_ONCE = 500
+
+
+class Dispatcher:
+    """Sends orders over a connection of its own, and tells the ledger once the broker has them.
+
+    Args:
+        app: The Celery app whose broker is used.
+        ledger: Told what was published.
+        reader: Reads the results that Celery's backend is to hold, too.
+        settings: Which queue is ours, and of what kind.
+    """
+
+    def __init__(self, app: Celery, ledger: Ledger, reader: Reader, settings: Settings) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._reader = reader
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._producer: Any = None
+        self._confirms: Confirms | None = None
+        self._queues: dict[str, Queue] = {}
+
+    def publish(self, orders: Iterable[Order]) -> None:
+        """Publish orders, a batch at a time, each batch confirmed before the ledger hears of it.
+
+        Raises:
+            BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
+            LedgerUnavailable: when the ledger could not be told; then too.
+        """
+        for batch in _batches(orders):
+            stored = [order for order in batch if order.ref == RESULT and self._store(order)]
+            self._ledger.published(stored)
+            messages = [order for order in batch if order.ref != RESULT]
+            if messages:
+                calls = self._ledger.calls(messages)
+                with self._lock:
+                    sent = self._send(messages, calls)
+                self._ledger.published(sent)
+
+    def _store(self, order: Order) -> bool:
+        try:
+            store_result(self._app, self._reader, order)
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
+            log.warning("the result of %s could not be stored, which is tried again: %s", order.request_id, error)
+            return False
+        return True
+
+    def _send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
+        try:
+            producer = self._producer or self._connect()
+            sent = [order for order in batch if self._send_one(producer, order, calls)]
+            if self._confirms is not None:
+                self._confirms.wait()
+        except self._errors as error:
+            self.close()
+            where = self._app.connection_for_write().as_uri()
+            raise BrokerUnavailable(
+                f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?"
+            ) from error
+        return sent
+
+    def _connect(self) -> Any:
+        connection = self._app.connection_for_write(
+            transport_options={**self._app.conf.broker_transport_options, "confirm_publish": False}
+        )
+        connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
+        self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+        is_amqp = "amqp" in connection.transport.driver_type
+        self._confirms = Confirms(self._producer.channel) if is_amqp else None
+        self._queues = {}
+        return self._producer
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        connection = self._app.connection_for_write()
+        return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+    def _send_one(self, producer: Any, order: Order, calls: dict[tuple[str, str], str]) -> bool:
+        """Send one message; one that can't be made must not hold up the others."""
+        try:
+            if order.call:
+                queue = self._declared(producer, order.queue) if order.queue == self._settings.queue else None
+                steps = decode_call(self._app, calls[order.request_id, order.ref])
+                send_call(self._app, producer, order, steps[order.step], queue)
+            else:
+                send_ours(self._app, producer, order, self._declared(producer, order.queue))
+        except self._errors:
+            raise
+        except Exception:
+            log.exception("%s %s: its message can't be made", order.request_id, order.ref)
+            return False
+        return True
+
+    def _declared(self, producer: Any, name: str) -> Queue:
+        """A queue of ours, declared once per connection: a message to one that isn't there would be lost."""
+        if name not in self._queues:
+            queue = our_queue(name, self._settings.queue_type)
+            queue(producer.connection.default_channel).declare()
+            self._queues[name] = queue
+        return self._queues[name]
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens another."""
+        producer, self._producer, self._confirms = self._producer, None, None
+        if producer is not None:
+            producer.connection.release()
+
+
+def _batches(orders: Iterable[Order]) -> Iterator[tuple[Order, ...]]:
+    remaining = iter(orders)
+    while batch := tuple(islice(remaining, CONFIRM_AT_ONCE)):
+        yield batch

@@ -1,0 +1,66 @@
+"""A chord's end as Celery knows it: a state, a value or an exception, and where its backend keeps them."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from celery import Celery, states
+from celery.exceptions import ChordError, TaskRevokedError
+from celery.utils.serialization import create_exception_cls
+
+from celery_collectors.errors import CollectorsError
+from celery_collectors.ledger import Order
+from celery_collectors.ledger.reading import Reader
+from celery_collectors.model import ErrorInfo, Report, RequestState
+
+_STATES = {
+    RequestState.COMPLETE: states.SUCCESS,
+    RequestState.PARTIAL: states.SUCCESS,
+    RequestState.FAILED: states.FAILURE,
+    RequestState.CANCELLED: states.REVOKED,
+    RequestState.COLLECTING: states.PENDING,
+}
+
+
+class ChordFailed(CollectorsError, ChordError):  # type: ignore[misc]
+    """A chord's policy was not met; also what Celery's own chord raises when a member fails."""
+
+
+def celery_state(report: Report) -> str:
+    """A request's state in Celery's words."""
+    return str(_STATES.get(report.state, states.STARTED))
+
+
+def celery_error(report: Report) -> BaseException | None:
+    """What stands in a failed or revoked chord's place of a value."""
+    error = report.error
+    if report.state is RequestState.CANCELLED:
+        revoked: BaseException = TaskRevokedError(error.message if error else "cancelled")
+        return revoked
+    if report.state is not RequestState.FAILED:
+        return None
+    if error is None or error.type in ("PolicyNotMet", "Timeout", "Lost"):
+        return ChordFailed(error.message if error else "failed")
+    return _as_raised(error)
+
+
+def _as_raised(error: ErrorInfo) -> BaseException:
+    """The exception by its name: the built-in one, else one of that name, as Celery's own backends have it."""
+    known = getattr(builtins, error.type, None)
+    if isinstance(known, type) and issubclass(known, Exception):
+        try:
+            return known(error.message)
+        except Exception:  # noqa: BLE001 - some want other arguments than a message
+            return ChordFailed(f"{error.type}: {error.message}")
+    made: BaseException = create_exception_cls(error.type, "celery_collectors")(error.message)
+    return made
+
+
+def store_result(app: Celery, reader: Reader, order: Order) -> None:
+    """Let Celery's result backend hold a chord's end, for whoever has only its id; storing it again changes nothing."""
+    report = reader.report(order.request_id)
+    error = celery_error(report)
+    value: Any = error if error is not None else reader.answer(report)
+    trace = report.error.traceback if report.error else None
+    app.backend.store_result(order.name, value, celery_state(report), traceback=trace)

@@ -1,0 +1,144 @@
+"""Executing a call: a member, callback or link of a chord, which may be any task of the app.
+
+It runs under Celery's own tracer, in the pool's own thread, so that its base class, its binding, its time limits and
+its handlers are what they are without us. What is added: the ledger is asked before, and told after.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from celery.app.trace import trace_ok_t
+from celery.exceptions import Retry
+
+from celery_collectors.calls import decode_call, encode_call, seconds_until
+from celery_collectors.context import entered
+from celery_collectors.dispatch import HEADER
+from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.ledger import Grant
+from celery_collectors.payloads import encode_value
+from celery_collectors.worker.attempt import Attempt, answered, describe, failed, for_celery
+from celery_collectors.worker.data import data_of, wants_report
+from celery_collectors.worker.fetch import context_of, fetch, payload_writer, settle
+from celery_collectors.worker.process import Process, Runtime
+
+log = logging.getLogger(__name__)
+
+Trace = Callable[..., Any]
+SIGNALLED = range(-256, -191)  # the exit codes by which billiard ends a child that was sent a signal
+
+
+def traced(runtime: Runtime, task: Any, trace: Trace) -> Trace:
+    """A task's tracer that heeds our messages, and leaves all others to the one it stands for."""
+
+    def trace_call(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        order = (request or {}).get(HEADER)
+        if order is None:
+            return trace(uuid, args, kwargs, request)
+        return _execute(runtime.here(), task, order, lambda *call: trace(uuid, *call), (args, kwargs, request))
+
+    trace_call.ledger_heeded = True  # type: ignore[attr-defined]
+    return trace_call
+
+
+def heed(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
+    """Let every task of the app that is not ours heed our messages, in this process."""
+    for task in runtime.app.tasks.values():
+        trace = task.__trace__
+        if trace is not None and not is_ours(task) and not hasattr(trace, "ledger_heeded"):
+            task.__trace__ = traced(runtime, task, trace)
+
+
+def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace, call: tuple[Any, Any, Any]) -> Any:
+    grant = fetch(process, order)
+    if grant is None:
+        return trace_ok_t(None, None, 0.0, "None")
+    process.keeper.hold(grant.held, lambda _reason: None)  # code in the pool's own thread can't be stopped from here
+    try:
+        given = _with_data(process, task, grant, order, call)
+        with entered(context_of(grant)):
+            ended = trace(*given[1:])
+        attempt = _attempt(process, grant, ended, given)
+    except LedgerUnavailable:
+        process.keeper.drop(grant.held)
+        raise  # nothing can be settled either: the lease lapses, and the run is fetched again
+    except BaseException as error:
+        if not _is_outcome(error):
+            raise  # a signal ends this process, which hands back what it holds
+        settle(process, grant, failed(error, 0.0))
+        raise for_celery(error) from None
+    settle(process, grant, attempt)
+    return ended
+
+
+class Given(NamedTuple):
+    """A call with its data in place, as the tracer takes it."""
+
+    data: tuple[Any, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    request: dict[str, Any]
+
+
+def _with_data(
+    process: Process, task: Any, grant: Grant, order: Mapping[str, Any], call: tuple[Any, Any, Any]
+) -> Given:
+    args, kwargs, request = call
+    data = data_of(process, process.reader, grant, order)
+    args, kwargs = (*data, *args[len(data) :]), dict(kwargs)
+    if grant.ref == "gathering" and wants_report(task.run, args, kwargs):
+        kwargs["report"] = process.reader.report(grant.request_id)
+    # Eager means to Celery: what a task asks for (to be tried again, to be replaced) is done by the caller. That is
+    # the ledger here, and not a message of Celery's.
+    return Given(data, args, kwargs, {**request, "args": args, "kwargs": kwargs, "is_eager": True})
+
+
+def _attempt(process: Process, grant: Grant, ended: Any, given: Given) -> Attempt:
+    run_s = ended.runtime or 0.0
+    if ended.info is None:
+        return _answered(process, grant, ended.retval, run_s)
+    cause = ended.info.retval
+    return _again(process, grant, cause, given) if isinstance(cause, Retry) else failed(cause, run_s)
+
+
+def _answered(process: Process, grant: Grant, returned: Any, run_s: float) -> Attempt:
+    """The attempt that ended with what a task returned; a list counts its items, and an empty one is empty."""
+    media, data = encode_value(returned, process.runtime.app.conf.result_serializer)
+    items = len(returned) if isinstance(returned, (list, tuple)) else int(returned is not None)
+    with process.ledger.answering():
+        value = payload_writer(process, grant).single(media, data, items)
+    if items or returned is None or not grant.ref.isdigit():
+        return Attempt(state="ok", value=value, run_s=run_s)
+    return answered(value, run_s)
+
+
+def _again(process: Process, grant: Grant, retry: Retry, given: Given) -> Attempt:
+    """``self.retry()``, or ``autoretry_for``: the task has said when, and perhaps with what."""
+    cause = retry.exc if isinstance(retry.exc, BaseException) else retry
+    pause_s = 0.0 if retry.when is None else max(0.0, seconds_until(retry.when, datetime.now(UTC)))
+    call = _changed_call(process, grant, retry.sig, given) if retry.sig is not None else ""
+    return Attempt(state="failed", error=describe(cause), cause=cause, again_s=pause_s, call=call)
+
+
+def _changed_call(process: Process, grant: Grant, asked: Any, given: Given) -> str:
+    """The run's call with the arguments that it asked to be tried again with; empty if they are what they were."""
+    data, args, kwargs, _ = given
+    same = len(asked.args) == len(args) and all(map(operator.is_, asked.args, args))
+    if same and asked.kwargs.keys() == kwargs.keys() and all(asked.kwargs[name] is kwargs[name] for name in kwargs):
+        return ""
+    (text,) = process.ledger.calls_named(grant.request_id, [grant.ref])
+    steps = decode_call(process.runtime.app, text)
+    steps[grant.step]["args"] = tuple(asked.args[len(data) :])
+    steps[grant.step]["kwargs"] = {name: value for name, value in asked.kwargs.items() if name != "report"}
+    return encode_call(process.runtime.app, steps)
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """Whether it is what the task's code came to, as against the end of this process."""
+    if isinstance(error, SystemExit):
+        return not (isinstance(error.code, int) and error.code in SIGNALLED)
+    return isinstance(error, Exception)
