@@ -48,7 +48,9 @@ def refuse_what_is_not_there(name: str) -> None:
 
 
 def load(wanted: Wanted, name: str) -> Collectors:
-    """Import the app and return its ``Collectors``; whatever the module prints goes to stderr.
+    """Import the app and its task modules, as a worker would, and return its ``Collectors``.
+
+    Whatever a module prints goes to stderr.
 
     Raises:
         Complaint: when there is no such module or app, or the module itself fails.
@@ -57,11 +59,10 @@ def load(wanted: Wanted, name: str) -> Collectors:
     from celery_collectors.collectors import Collectors
     from celery_collectors.errors import CollectorsError
 
-    if wanted.celery_app is not None:
-        return Collectors.of(wanted.celery_app)
     try:
         with redirect_stdout(sys.stderr):
-            found = _find(name)
+            found = _find(name) if wanted.celery_app is None else wanted.celery_app
+            found.loader.import_default_modules()
     except CollectorsError as error:
         raise Complaint(f"{where(error)}: {error}") from error
     except (Exception, SystemExit) as error:

@@ -76,7 +76,10 @@ def without_servers(wanted: Wanted) -> Iterator[Place]:
     make_importable(Path.cwd())
     broker = wanted.broker or settings.broker or os.environ.get(_BROKER_VARIABLES[0])
     home = None if broker else home_of(name, settings)
-    _point_at(*(_of(home) if home else (broker, wanted.ledger)))
+    if home:
+        _point_at_engine(home)
+    else:
+        _point_at(broker, wanted.ledger)
     yield Place(collectors=load(wanted, name), app_name=name, home=home, command=wanted.command)
 
 
@@ -105,8 +108,7 @@ def _embedded(wanted: Wanted, name: str, settings: Settings, worker: bool) -> It
     if wanted.celery_app is None:
         refuse_what_is_not_there(name)
     home = home_of(name, settings)
-    broker_url, ledger_url = _of(home)
-    _point_at(broker_url, ledger_url)
+    _point_at_engine(home)
     with _starting(home, name, worker) as started:
         collectors = load(wanted, name)
         started.result()
@@ -123,20 +125,19 @@ def _starting(home: Path, name: str, worker: bool) -> Iterator[Future[Addresses]
         yield beside.submit(held.enter_context, engine)
 
 
-def _of(home: Path) -> tuple[str, str]:
-    """Where the engine in a folder will be, known before it runs."""
-    from celery_collectors.embedded import Addresses, Home
-
-    there = Addresses(Home(home).socket)
-    return there.broker_url, there.ledger_url
-
-
 def _point_at(broker: str | None, ledger: str | None) -> None:
     """Before the app is imported: an app may read these then, and they win over what its code says."""
     if broker:
         os.environ.update(dict.fromkeys(_BROKER_VARIABLES, broker))
     if ledger:
         os.environ["COLLECTORS_FORCED_LEDGER"] = ledger
+
+
+def _point_at_engine(home: Path) -> None:
+    """Where the engine in a folder will be is known before it runs."""
+    from celery_collectors.embedded import Addresses, Home
+
+    os.environ.update(Addresses(Home(home).socket).environment)
 
 
 def _refuse_without_ledger(collectors: Collectors, broker: str) -> None:

@@ -216,11 +216,7 @@ def _worker_environment(addresses: Addresses) -> dict[str, str]:
     ``BROKER_URL`` goes because ``celery`` takes it for its ``--broker`` option, which wins over all of these.
     """
     kept = {name: value for name, value in os.environ.items() if name != "BROKER_URL"}
-    brokers = dict.fromkeys(
-        ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"), addresses.broker_url
-    )
-    ledgers = dict.fromkeys(("COLLECTORS_LEDGER", "COLLECTORS_FORCED_LEDGER"), addresses.ledger_url)
-    return {**kept, **brokers, **ledgers}
+    return kept | addresses.environment
 
 
 def _asks(addresses: Addresses) -> Callable[[str], bool]:
