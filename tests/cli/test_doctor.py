@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from celery_collectors.cli.encryption_checks import of_amqp
 from celery_collectors.cli.server_checks import broker_product
 from tests.cli.conftest import Shell, until
 from tests.servers.fixtures import a_redis
@@ -144,3 +146,37 @@ def test_a_rabbitmq_that_is_too_old(product: str, state: str) -> None:
     found = broker_product(product, "amqp://host//")
     assert found.state == state
     assert (found.remedy == "use RabbitMQ 3.10 or newer") == (state == "fail")
+
+
+def test_a_certificate_that_nobody_checks(cold: Shell, certificates: Path) -> None:
+    with a_redis(tls=certificates) as server:
+        verified = f"{server.url}?ssl_cert_reqs=required&ssl_ca_certs={certificates / 'ca.pem'}"
+        done = cold.run(*on(server.url, verified), "doctor", "--json").json()["checks"]
+        assert [check["state"] for check in done if check["name"] in ("broker", "ledger")] == ["ok", "ok"]
+        broker, ledger = (check for check in done if check["name"] == "encryption")
+        assert (broker["state"], ledger["state"]) == ("warn", "ok")
+        assert "add ssl_cert_reqs=required to its URL" in broker["remedy"]
+        assert "the broker's certificate is checked" in cold.run(*on(verified, verified), "doctor").out
+
+
+@pytest.mark.parametrize(
+    ("options", "state", "words"),
+    [
+        ({}, "warn", "signature, but not its name"),
+        ({"server_hostname": None}, "ok", "is checked"),
+        ({"cert_reqs": ssl.CERT_NONE, "server_hostname": None}, "warn", "nothing is checked"),
+        ({"ssl_ca_certs": "ca.pem"}, "fail", "takes no TLS options"),
+    ],
+)
+def test_what_an_amqps_connection_checks(options: dict[str, Any], state: str, words: str) -> None:
+    found = of_amqp(options)
+    assert found.state == state
+    assert words in found.message
+
+
+def test_an_amqps_url_with_options_is_refused_with_a_remedy(cold: Shell, ledger_url: str) -> None:
+    """What kombu itself says of it is no help: an unexpected keyword argument of a private method."""
+    found = checks_of(cold, *on("amqps://u:pw@127.0.0.1:1//?ssl_ca_certs=ca.pem", ledger_url))
+    assert (found["encryption"]["state"], "SSL_CERT_FILE" in found["encryption"]["remedy"]) == ("fail", True)
+    plain = checks_of(cold, *on("amqps://u:pw@127.0.0.1:1//", ledger_url))
+    assert plain["encryption"]["state"] == "warn"

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,15 @@ def setup(request: pytest.FixtureRequest) -> SetUp:
 @pytest.fixture
 def engine(setup: SetUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An empty broker and ledger, and a way to start workers."""
+    with engine_on(setup, tmp_path, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def engine_on(setup: SetUp, notes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine on servers that a test may have of its own."""
     monkeypatch.setenv("CELERY_BROKER_URL", setup.broker_url)
-    found = Engine(setup, tmp_path)
+    found = Engine(setup, notes)
     found.collectors.configure(ledger=setup.ledger_url)
     found.empty()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -12,6 +13,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from tests.servers import rabbitmq, redis
+from tests.servers.certificates import make_certificates
 from tests.servers.server import Missing, Server
 
 SETUPS = ("embedded", "redis", "rabbitmq")
@@ -39,18 +41,18 @@ def redis_server() -> Iterator[Server]:
 
 
 @contextmanager
-def a_rabbitmq() -> Iterator[Server]:
+def a_rabbitmq(*, tls: Path | None = None) -> Iterator[Server]:
     """A RabbitMQ of the test's own, also where one is given."""
     _skip_unless_chosen("rabbitmq")
-    with _or_give_up(rabbitmq.rabbitmq_of_our_own()) as server:
+    with _or_give_up(rabbitmq.rabbitmq_of_our_own(tls=tls)) as server:
         yield server
 
 
 @contextmanager
-def a_redis(options: Mapping[str, str] | None = None) -> Iterator[Server]:
+def a_redis(options: Mapping[str, str] | None = None, *, tls: Path | None = None) -> Iterator[Server]:
     """A Redis of the test's own, set up as it says, also where one is given."""
     _skip_unless_chosen("redis", "rabbitmq")
-    with _or_give_up(redis.redis_of_our_own(options)) as server:
+    with _or_give_up(redis.redis_of_our_own(options, tls=tls)) as server:
         yield server
 
 
@@ -62,6 +64,17 @@ def _or_give_up(starting: AbstractContextManager[Server]) -> Iterator[Server]:
         except Missing as missing:
             give_up(missing)
         yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a server on this machine needs for TLS, and the authority that signed it in ``ca.pem``."""
+    folder = tmp_path_factory.mktemp("certificates")
+    try:
+        make_certificates(folder)
+    except Missing as missing:
+        give_up(missing)
+    return folder
 
 
 def give_up(missing: Missing) -> NoReturn:

@@ -17,11 +17,11 @@ PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/opt/rabbitmq/sbin", "/opt/homebre
 
 
 @contextmanager
-def rabbitmq_of_our_own(config: str = "") -> Iterator[Server]:
+def rabbitmq_of_our_own(*, tls: Path | None = None) -> Iterator[Server]:
     """Start a RabbitMQ, and stop it when the block ends.
 
     Args:
-        config: Lines for its ``rabbitmq.conf``.
+        tls: A folder with certificates; its URL is then that of a TLS listener.
 
     Raises:
         Missing: when there is none on this machine.
@@ -29,16 +29,18 @@ def rabbitmq_of_our_own(config: str = "") -> Iterator[Server]:
     found = {"package": "rabbitmq-server", "url_variable": VARIABLE}
     command = program("rabbitmq-server", *PLACES, **found)
     mapper = program("epmd", "/usr/lib/erlang/bin", **found)
-    port, distribution_port, mapper_port = free_ports(3)
+    port, tls_port, *others = free_ports(4)
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="cc-rmq-", ignore_cleanup_errors=True)))
         log = folder / "log"
-        env = _environment(folder, config, port=port, distribution_port=distribution_port, mapper_port=mapper_port)
+        env = _environment(folder, port, *others)
+        (folder / "rabbitmq.conf").write_text(_over_tls(tls, tls_port) if tls else "")
         # In the foreground and ours to stop: RabbitMQ would start one that outlives it.
-        _start([mapper, "-port", str(mapper_port), "-address", "127.0.0.1"], env, folder / "epmd.log", running)
+        _start([mapper, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"], env, folder / "epmd.log", running)
         process = _start([command], env, log, running)
         await_answer(process, lambda: "Server startup complete" in log.read_text(errors="replace"), log)
-        yield Server(url=f"amqp://guest:guest@127.0.0.1:{port}//", ours=True, log=log)
+        where = f"amqps://guest:guest@localhost:{tls_port}//" if tls else f"amqp://guest:guest@127.0.0.1:{port}//"
+        yield Server(url=where, ours=True, log=log)
 
 
 def _start(command: list[str], env: Mapping[str, str], log: Path, running: ExitStack) -> subprocess.Popen[bytes]:
@@ -50,9 +52,14 @@ def _start(command: list[str], env: Mapping[str, str], log: Path, running: ExitS
     return process
 
 
-def _environment(folder: Path, config: str, *, port: int, distribution_port: int, mapper_port: int) -> dict[str, str]:
+def _over_tls(folder: Path, port: int) -> str:
+    files = {"cacertfile": "ca.pem", "certfile": "cert.pem", "keyfile": "key.pem"}
+    options = [f"ssl_options.{name} = {folder / file}" for name, file in files.items()]
+    return "\n".join([f"listeners.ssl.1 = 127.0.0.1:{port}", *options, "ssl_options.verify = verify_none", ""])
+
+
+def _environment(folder: Path, port: int, distribution_port: int, mapper_port: int) -> dict[str, str]:
     (folder / "enabled_plugins").write_text("[].\n")
-    (folder / "rabbitmq.conf").write_text(config)
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
     return {
         **theirs,

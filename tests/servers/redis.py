@@ -17,11 +17,12 @@ VARIABLE = "COLLECTORS_TEST_REDIS_URL"
 
 
 @contextmanager
-def redis_of_our_own(options: Mapping[str, str] | None = None) -> Iterator[Server]:
+def redis_of_our_own(options: Mapping[str, str] | None = None, *, tls: Path | None = None) -> Iterator[Server]:
     """Start a Redis, and stop it when the block ends.
 
     Args:
         options: More of its configuration, or other than here.
+        tls: A folder with certificates; it then speaks nothing but TLS.
 
     Raises:
         Missing: when there is none on this machine.
@@ -31,7 +32,7 @@ def redis_of_our_own(options: Mapping[str, str] | None = None) -> Iterator[Serve
     with tempfile.TemporaryDirectory(prefix="cc-redis-", ignore_cleanup_errors=True) as folder:
         settings = {
             "port": str(port), "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes",
-            **(options or {}),
+            **(_over_tls(tls, port) if tls else {}), **(options or {}),
         }  # fmt: skip
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
         log = Path(folder, "log")
@@ -41,9 +42,15 @@ def redis_of_our_own(options: Mapping[str, str] | None = None) -> Iterator[Serve
             )
         try:
             await_answer(process, lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
-            yield Server(url=f"redis://127.0.0.1:{port}", ours=True, log=log)
+            yield Server(url=f"rediss://localhost:{port}" if tls else f"redis://127.0.0.1:{port}", ours=True, log=log)
         finally:
             end(process)
+
+
+def _over_tls(folder: Path, port: int) -> dict[str, str]:
+    files = {"tls-cert-file": "cert.pem", "tls-key-file": "key.pem", "tls-ca-cert-file": "ca.pem"}
+    paths = {name: str(folder / file) for name, file in files.items()}
+    return {"port": "0", "tls-port": str(port), "tls-auth-clients": "no", **paths}
 
 
 def empty(url: str, pattern: str | None = None) -> None:

@@ -11,6 +11,7 @@ import click
 
 from celery_collectors.cli import server_checks
 from celery_collectors.cli.check import Check
+from celery_collectors.cli.encryption_checks import encryption
 from celery_collectors.cli.following import crash_loop
 from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
@@ -54,6 +55,7 @@ def everything(place: Place) -> Iterator[Check]:
     yield deduplication(place)
     yield content(place)
     yield server_checks.broker(place)
+    yield from encryption(place)
     try:
         facts = server_checks.ledger_facts(place)
     except UnavailableError as error:
