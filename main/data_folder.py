@@ -25,9 +25,12 @@ class OutsideDataFolder(ValueError):
     """The path is not that of a data file; it was not touched."""
 
     def __init__(self, file_path: object, reason: str) -> None:
-        super().__init__(f"{file_path!r} is refused: {reason}. Name a plain file, relative to the data folder")
+        super().__init__(file_path, reason)  # as given, so that a worker's error can be made again by its caller
         self.file_path = file_path
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.file_path!r} is refused: {self.reason}. Name a plain file, relative to the data folder"
 
 
 @dataclass(frozen=True)

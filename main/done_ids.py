@@ -6,6 +6,7 @@ there are. 64 divides a page: a record is there or it isn't, wherever its writer
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -65,7 +66,7 @@ def _read(bucket: int) -> bytes:
 
 def _write(descriptor: int, data: bytes) -> None:
     if (written := os.write(descriptor, data)) != len(data):
-        raise OSError(f"only {written} of {len(data)} bytes of the journal could be written")
+        raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes of the journal could be written")
 
 
 def _is_old(records: bytes) -> bool:

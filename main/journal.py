@@ -4,13 +4,15 @@ The lock file holds what its holder is about to append: from which length, to wh
 takes the lock next finds that note if the holder was killed, and takes the append back, unless its id is among the
 done ones. So a row is committed when its id is; a row without an id (a plain call) when the note is removed.
 
-This survives the death of any process at any point. It does not survive a power cut: nothing is forced to the disk
-per row, because a row's message is on the broker's disk only until the row is acknowledged, and three fsyncs per row
-would be needed. After a power cut the newest rows can be missing, torn or doubled; ``clean_data`` drops torn ones.
+This survives the death of any process at any point, for what a process has written the system keeps. A power cut it
+does not survive: nothing is forced to the disk per row. That would be three times per row, one row after the other: two
+to three minutes for 10,000 rows on a disk that takes 5 ms. After a power cut the newest rows can be missing, torn or
+doubled; ``clean_data`` drops torn ones.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -27,10 +29,6 @@ _NOTE_BYTES = 4096  # one page: a note is written whole or not at all
 
 class NotAppended(OSError):
     """The row could not be written, or not wholly; the file is as it was before."""
-
-    def __init__(self, file: DataFile, reason: OSError) -> None:
-        super().__init__(reason.errno, f"no row was added, and the file is as it was: {reason.strerror or reason}")
-        self.filename = file.given
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,8 @@ class Journal:
         except BaseException as error:
             self.recover()
             if isinstance(error, OSError):
-                raise NotAppended(self.file, error) from error
+                reason = f"no row was added, and the file is as it was: {error.strerror}"
+                raise NotAppended(error.errno, reason, self.file.given) from error
             raise
 
     def recover(self) -> None:
@@ -100,7 +99,7 @@ class Journal:
     def _note(self, append: Append) -> None:
         note = json.dumps(asdict(append)).encode()
         if len(note) > _NOTE_BYTES or os.pwrite(self.lock, note, 0) != len(note):
-            raise OSError("the journal's note could not be written")
+            raise OSError(errno.ENOSPC, "the journal's note could not be written")
 
     def _commit(self, task_id: str | None) -> None:
         if task_id:

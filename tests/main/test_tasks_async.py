@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,12 @@ from pathlib import Path
 from unittest.mock import MagicMock, mock_open, patch
 
 import pytest
+from celery.backends.base import DisabledBackend
 
 from main import done_ids, tasks_async
 from main.celery_app import app
 from main.csv_row import BadRow
+from main.data_folder import OutsideDataFolder
 from main.journal import NotAppended
 from main.tasks_async import clean_data, create_project
 from tests.main.dying import die_at_every_line, die_in_mid_write
@@ -282,6 +285,24 @@ def test_whatever_is_raised_in_mid_write_the_row_is_taken_back(data: Path, error
     with patch("builtins.open", opened), pytest.raises(type(error)):
         create_project(ROW, "a.csv")
     assert data.read_text() == "0,0,0\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRow("a row is a list of cells"),
+        OutsideDataFolder("../a.csv", "'..' leads out of the data folder"),
+        NotAppended(28, "no row was added", "a.csv"),
+    ],
+)
+def test_a_callers_error_is_that_of_the_worker(error: Exception) -> None:
+    """A pool's process sends it by pickle; a result has its class and arguments."""
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    backend = DisabledBackend(app)
+    stored = json.loads(json.dumps(backend.prepare_exception(error, "json")))
+    assert type(backend.exception_to_python(stored)) is type(error)
+    assert str(backend.exception_to_python(stored)).startswith(str(error).removesuffix(": 'a.csv'"))
 
 
 # The journal's own files ------------------------------------------------------------------------------
