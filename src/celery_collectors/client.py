@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from celery import Celery
 
@@ -79,15 +79,15 @@ class Client:
             result_id=plan.result_id,
         )
         if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
-            self.publish([*first_orders(plan, request_id, priority), *opened.orders])
+            self.publish([*first_orders(plan, request_id, priority), *opened.orders], plan.calls)
         elif (found := self.reader.report(request_id)).topic != plan.topic:
             raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
         return request_id
 
-    def publish(self, orders: Sequence[Order]) -> None:
+    def publish(self, orders: Sequence[Order], calls: Mapping[str, str] | None = None) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""
         try:
-            self._dispatcher.publish(orders)
+            self._dispatcher.publish(orders, calls)
         except UnavailableError as error:
             log.warning("accepted, and waiting in the ledger: %s", error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -46,8 +46,12 @@ class Dispatcher:
         self._confirms: Confirms | None = None
         self._queues: dict[str, Queue] = {}
 
-    def publish(self, orders: Iterable[Order]) -> None:
+    def publish(self, orders: Iterable[Order], calls: Mapping[str, str] | None = None) -> None:
         """Publish orders, a batch at a time, each batch confirmed before the ledger hears of it.
+
+        Args:
+            orders: What is due.
+            calls: By ref, the stored calls of the one request that they are all of, where the caller has them.
 
         Raises:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
@@ -58,9 +62,10 @@ class Dispatcher:
             self._ledger.published(stored)
             messages = [order for order in batch if order.ref != RESULT]
             if messages:
-                calls = self._ledger.calls(messages)
+                known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
+                stored_calls = self._ledger.calls(messages) if known is None else known
                 with self._lock:
-                    sent = self._send(messages, calls)
+                    sent = self._send(messages, stored_calls)
                 self._ledger.published(sent)
 
     def _store(self, order: Order) -> bool:

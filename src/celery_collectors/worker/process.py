@@ -10,6 +10,7 @@ import os
 import queue
 import socket
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -43,6 +44,7 @@ class Process:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.owner = f"{self.worker}:{uuid.uuid4().hex[:12]}"
         self.abandoned: list[Any] = []
+        self._readers: deque[Reader] = deque()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -61,13 +63,18 @@ class Process:
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """A reader on a connection of its own, for a thread that may be left behind."""
+        """A reader on a connection of its own, for a thread that may be left behind in the middle of a reply.
+
+        One that was left in good order is used again.
+        """
+        reader = self._readers.pop() if self._readers else self._new_reader()
+        yield reader
+        self._readers.append(reader)
+
+    def _new_reader(self) -> Reader:
         ledger = Ledger.from_url(self.runtime.ledger_url(), self.settings, patience_s=WORKER_PATIENCE_S)
-        try:
-            store = PayloadStore.of(ledger.client, self.settings)
-            yield Reader(ledger, store, self.runtime.app.conf.accept_content)
-        finally:
-            ledger.client.close()
+        store = PayloadStore.of(ledger.client, self.settings)
+        return Reader(ledger, store, self.runtime.app.conf.accept_content)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
