@@ -7,7 +7,7 @@ import re
 import pytest
 
 from celery_collectors.model import STAGES
-from tests.integration.conftest import Engine
+from tests.integration.conftest import Engine, until
 from tests.integration.setups import EACH_STAGE
 
 
@@ -224,3 +224,17 @@ def test_each_sends_a_message_per_stage_and_auto_goes_on_in_place(engine: Engine
 
     assert stage_messages("each") == 30
     assert stage_messages("auto") < 30
+
+
+@pytest.mark.everywhere
+def test_what_is_urgent_overtakes_a_backlog(engine: Engine) -> None:
+    """RabbitMQ serves the highest number first and Redis the lowest; ours are words."""
+    engine.worker("threads", 1, "--prefetch-multiplier", "1")
+    engine.collectors.request("gated", deadline=60, only=["gated"])
+    until(lambda: engine.noted("gate-waits"), "the only thread is busy")
+    backlog = [engine.collectors.request("short", deadline=60, only=["short"], priority="low") for _ in range(20)]
+    urgent = engine.collectors.request("python", deadline=60, priority="high")
+    engine.write("gate")
+    assert urgent.wait().state == "complete"
+    assert engine.noted("short") <= 5
+    assert [request.wait().state for request in backlog] == ["complete"] * 20

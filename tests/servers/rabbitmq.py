@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.servers.server import Server, await_answer, end, free_ports, program
+from tests.servers.server import Server, await_answer, end, free_ports, program, start
 
 VARIABLE = "COLLECTORS_TEST_AMQP_URL"
 # Debian's program in /usr/sbin changes to the user rabbitmq, and refuses everybody but root: take what it calls.
@@ -36,20 +35,13 @@ def rabbitmq_of_our_own(*, tls: Path | None = None) -> Iterator[Server]:
         env = _environment(folder, port, *others)
         (folder / "rabbitmq.conf").write_text(_over_tls(tls, tls_port) if tls else "")
         # In the foreground and ours to stop: RabbitMQ would start one that outlives it.
-        _start([mapper, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"], env, folder / "epmd.log", running)
-        process = _start([command], env, log, running)
+        mapping = start([mapper, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"], folder / "epmd.log", env)
+        running.callback(end, mapping)
+        process = start([command], log, env)
+        running.callback(end, process)
         await_answer(process, lambda: "Server startup complete" in log.read_text(errors="replace"), log)
         where = f"amqps://guest:guest@localhost:{tls_port}//" if tls else f"amqp://guest:guest@127.0.0.1:{port}//"
         yield Server(url=where, ours=True, log=log)
-
-
-def _start(command: list[str], env: Mapping[str, str], log: Path, running: ExitStack) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    running.callback(end, process)
-    return process
 
 
 def _over_tls(folder: Path, port: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 import redis
 
 from celery_collectors.settings import redis_url
-from tests.servers.server import Server, await_answer, end, free_ports, program
+from tests.servers.server import Server, await_answer, end, free_ports, program, start
 
 VARIABLE = "COLLECTORS_TEST_REDIS_URL"
 
@@ -36,10 +35,7 @@ def redis_of_our_own(options: Mapping[str, str] | None = None, *, tls: Path | No
         }  # fmt: skip
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
         log = Path(folder, "log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [command, *arguments], stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+        process = start([command, *arguments], log)
         try:
             await_answer(process, lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
             yield Server(url=f"rediss://localhost:{port}" if tls else f"redis://127.0.0.1:{port}", ours=True, log=log)

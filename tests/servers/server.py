@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 START_S = 60.0
 STANDARD_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
@@ -62,6 +58,23 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+# Kills the server and its children as soon as the pipe closes: at our end, however we come to it.
+GUARD = 'exec 3<&0; "$@" </dev/null & server=$!; { read -r _ <&3; kill -9 0; } & wait $server'
+
+
+def start(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a server that does not outlive this process, not even one that is killed."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            ["bash", "-c", GUARD, "-", *command],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
 def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
     """Wait until a server answers.
 
@@ -78,13 +91,7 @@ def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], 
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a server and the processes that it started: its data is thrown away with its folder."""
-    family = []
-    with suppress(psutil.Error):
-        family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
-    for child in family:
-        with suppress(psutil.Error):
-            child.kill()
+    """Kill a server with all that it started: its data is thrown away with its folder."""
+    assert process.stdin is not None
+    process.stdin.close()
     process.wait(10)
-    psutil.wait_procs(family, timeout=10)

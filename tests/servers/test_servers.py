@@ -12,6 +12,7 @@ import pytest
 import redis
 from kombu import Connection
 
+from tests.cli.conftest import until
 from tests.integration.apps import SESSION
 from tests.servers.fixtures import CHOICE, a_rabbitmq, a_redis, give_up
 from tests.servers.server import Missing, program
@@ -41,6 +42,34 @@ def test_a_redis_of_our_own_leaves_nothing_behind() -> None:
     with pytest.raises(redis.ConnectionError):
         redis.Redis.from_url(server.url, retry=None).ping()
     assert not folder.exists()
+
+
+HOLDS_ONE = """
+import sys, time
+from tests.servers.redis import redis_of_our_own
+with redis_of_our_own() as server:
+    print(server.url, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_session_that_is_killed_leaves_no_server_running() -> None:
+    with a_redis():
+        pass  # there is one on this machine
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS_ONE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    client = redis.Redis.from_url(holder.stdout.readline().strip(), retry=None)
+    assert client.ping()
+    holder.kill()
+    holder.communicate()
+    until(lambda: _is_away(client), "the server has ended")
+
+
+def _is_away(client: redis.Redis) -> bool:
+    try:
+        return not client.ping()
+    except redis.ConnectionError:
+        return True
 
 
 @pytest.mark.heavy
