@@ -78,7 +78,8 @@ def place(items: list[pytest.Item]) -> list[pytest.Item]:
     out = []
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        name = params.get("setup", EMBEDDED)
+        if (name := params.get("setup")) is None:
+            continue  # not one of the engine's tests
         if name != EMBEDDED and not item.get_closest_marker("everywhere"):
             item.add_marker(pytest.mark.heavy)
         if name not in _wanted(item, params.get("pool", "")):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
-from tests.integration.setups import EACH_STAGE
 
 
 @pytest.mark.heavy
@@ -48,7 +48,8 @@ def test_a_killed_worker_costs_what_it_had_only_reserved_ninety_seconds_at_most(
     assert engine.noted("process") == 4
 
 
-@pytest.mark.parametrize("stage", EACH_STAGE)
+@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.setups("embedded")
 @pytest.mark.heavy
 def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, stage: str) -> None:
     first = engine.worker(pool, 1)
