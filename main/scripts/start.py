@@ -130,8 +130,7 @@ def _engine(app: str) -> Iterator[Mapping[str, str]]:
     home = Path(os.environ.get("COLLECTORS_HOME") or embedded.default_home(app, _ROOT, os.environ)).expanduser()
     try:
         with embedded.use(home, app=app, project=_ROOT, worker=False) as addresses:
-            results = addresses.broker_url.replace("virtual_host=0", "virtual_host=1")
-            yield {RABBITMQ.variable: addresses.broker_url, REDIS.variable: results}
+            yield addresses.environment
     finally:
         end_s = time.monotonic() + _ENGINE_END_S  # it ends with its last user, which need not be us
         while embedded.status(home).state != "stopped" and time.monotonic() < end_s:
@@ -139,7 +138,8 @@ def _engine(app: str) -> Iterator[Mapping[str, str]]:
 
 
 def _tell_other_terminals(urls: Mapping[str, str]) -> None:
-    say("for another terminal: export " + " ".join(f"{name}={shlex.quote(url)}" for name, url in urls.items()))
+    needed = [name for name in (RABBITMQ.variable, REDIS.variable, "COLLECTORS_LEDGER") if name in urls]
+    say("for another terminal: export " + " ".join(f"{name}={shlex.quote(urls[name])}" for name in needed))
 
 
 def _login() -> flower_login.Login:

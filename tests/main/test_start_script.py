@@ -105,6 +105,16 @@ def test_a_server_that_never_answers_is_named_without_its_password(seat: Seat, f
     assert "secret" not in done.stdout + done.stderr
 
 
+def test_it_can_be_stopped_while_it_waits(seat: Seat, flower_port: str) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    servers = {"CELERY_BROKER_URL": f"amqp://{nobody}//", "CELERY_RESULT_BACKEND": f"redis://{nobody}/0"}
+    with seat.started("--port", flower_port, **servers) as running:
+        running.says("waiting for the broker at amqp://")
+        running.ctrl_c()
+        assert running.ends(within_s=10) == 0
+        assert running.processes() == []
+
+
 @pytest.mark.parametrize("url", ["nonsense", "amqp://me:sec/ret@host//", "amqp://me:secret@host:x//"])
 def test_what_is_no_url_is_not_quoted(seat: Seat, flower_port: str, url: str) -> None:
     done = seat.run("--port", flower_port, CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND="redis://127.0.0.1:1")
