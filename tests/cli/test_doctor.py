@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from amqp.exceptions import NotFound
+from kombu import Connection
 
 from celery_collectors.cli.encryption_checks import of_amqp
 from celery_collectors.cli.server_checks import broker_product
@@ -137,6 +140,21 @@ def test_a_rabbitmq_is_named_with_its_version(cold: Shell, rabbitmq_server: Serv
     assert found["state"] == "ok"
     assert found["message"].startswith("RabbitMQ ")
     assert "guest:guest" not in found["message"]
+
+
+def test_a_queue_that_somebody_made_otherwise(cold: Shell, rabbitmq_server: Server, ledger_url: str) -> None:
+    """Neither the doctor nor anybody else redeclares it; and the doctor makes none that isn't there."""
+    name = cold.variables["COLLECTORS_QUEUE"] = f"doctor.{uuid.uuid4().hex}"
+    servers = on(rabbitmq_server.url, ledger_url)
+    assert "will be made" in checks_of(cold, *servers)["queue"]["message"]
+    with Connection(rabbitmq_server.url) as connection:
+        with pytest.raises(NotFound):
+            connection.channel().queue_declare(name, passive=True)
+        connection.default_channel.queue_declare(name, durable=True, auto_delete=False)
+        found = checks_of(cold, *servers)["queue"]
+        connection.default_channel.queue_delete(name)
+    assert (found["state"], "x-max-priority" in found["message"]) == ("fail", True)
+    assert "COLLECTORS_QUEUE" in found["remedy"]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def everything(place: Place) -> Iterator[Check]:
     yield app(place)
     yield deduplication(place)
     yield content(place)
-    yield server_checks.broker(place)
+    broker = server_checks.broker(place)
+    yield broker
+    if broker.state == "ok":
+        yield from server_checks.queue(place)
     yield from encryption(place)
     try:
         facts = server_checks.ledger_facts(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from redis.exceptions import ResponseError
 from celery_collectors.cli.check import Check
 from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.place import Place, broker_connection, refuse_unreachable_broker
+from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import UnavailableError
 from celery_collectors.ledger.ledger import connect
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 LEDGER_MIN_VERSION = 7
 RABBITMQ_MIN_VERSION = (3, 10)
 CLOCK_TOLERANCE_S = 1.0
+NOT_FOUND = 404  # AMQP's
 ROUND_TRIPS = 3
 FROM_CONFIG = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
@@ -62,6 +65,33 @@ def broker_product(product: str, where: str) -> Check:
 
 def _version(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", number)[:2])
+
+
+def queue(place: Place) -> Iterator[Check]:
+    """Whether RabbitMQ lets us use our queue: whoever declares one otherwise than it was made is refused."""
+    with broker_connection(place) as connection:
+        if place.home or connection.transport.driver_type != "amqp":
+            return
+        settings = place.collectors.settings
+        wanted = our_queue(settings.queue, settings.queue_type)(connection.default_channel)
+        try:
+            wanted.queue_declare(passive=True)
+            wanted.queue_declare()
+        except connection.channel_errors as error:
+            yield _refused(wanted.name, error)
+        else:
+            yield Check(name="queue", state="ok", message=f"{wanted.name!r} is there, and as we would make it")
+
+
+def _refused(name: str, error: Any) -> Check:
+    if error.reply_code == NOT_FOUND:
+        return Check(name="queue", state="ok", message=f"{name!r} will be made when it is first used")
+    return Check(
+        name="queue",
+        state="fail",
+        message=f"{name!r} can't be used: {error.reply_text}",
+        remedy="name another with COLLECTORS_QUEUE, or delete this one once it is empty",
+    )
 
 
 def ledger_facts(place: Place) -> dict[str, Any]:
