@@ -139,13 +139,15 @@ class Started:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self, word: str = "") -> list[psutil.Process]:
-        """Every living process that came of it, found by what all of them inherit."""
+        """Every living process that came of it."""
         return [p for p in psutil.process_iter() if self._is_ours(p) and word in " ".join(_argv(p))]
 
     def _is_ours(self, process: psutil.Process) -> bool:
+        """By what all of them inherit; Valkey writes its title over that, and its socket's path is in it."""
         name, _, value = self.mark.partition("=")
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value
+            inherited = process.environ().get(name) == value or str(self.seat.folder) in " ".join(process.cmdline())
+            return inherited and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
