@@ -19,7 +19,7 @@ def session() -> str:
 def on_the_broker(name: str) -> tuple[list[str], list[str]]:
     """The queues and the exchanges of an app and its workers."""
     queues = [f"collectors.{name}-{session()}.v1", f"celery.{name}-{session()}"]
-    return queues, [*queues, f"{queues[1]}.pidbox", f"reply.{queues[1]}.pidbox"]
+    return queues, [*queues, f"{queues[1]}.pidbox", f"reply.{queues[1]}.pidbox", f"celeryev.{name}-{session()}"]
 
 
 def make_app(name: str) -> Celery:
