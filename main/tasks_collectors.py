@@ -29,7 +29,7 @@ def generate_collector_request(topic: str) -> str:
     return request_id
 
 
-@app.task
+@app.task(acks_late=True, reject_on_worker_lost=True)  # safe, because a second delivery asks nothing anew
 def collector_request(topic: str) -> str:
     """Ask all collectors about a topic, and return the request's id; delivered twice, it asks once."""
     request_id = generate_collector_request(topic)
