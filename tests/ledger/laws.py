@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_collectors.ledger import RESULT
 from celery_collectors.model import (
     REQUEST_ENDED,
     REQUEST_TRANSITIONS,
@@ -19,6 +20,7 @@ STAGE_REFS = {str(state): ref for ref, state in STAGES.items()}
 GRACE_MS = 2000
 HAND_OUT_MS = 15_000
 SILENT_MS = 10_000
+AGAIN_MS = 6000  # after how long tasks ask to be tried again
 
 
 def always(request: Request, now_ms: int) -> None:
@@ -30,9 +32,10 @@ def always(request: Request, now_ms: int) -> None:
     nothing_is_stuck(request, now_ms)
     caps_hold(request)
     values_belong_to_answers(request)
+    what_follows_fits_the_end(request)
     if request.ended and "closing" not in request.head:
         left = set(request.due) | set(request.waiting)
-        assert left <= {""}, f"{left} of an ended request are still due or waiting"
+        assert left - request.still_follows <= {""}, f"{left} of an ended request are still due or waiting"
         assert request.open_runs == {}
     assert all(ttl != -1 for ttl in request.ttls) if request.ended else request.ttls[:2] == [-1, -1]
 
@@ -91,7 +94,9 @@ def reasons_are_true(request: Request, now_ms: int) -> None:
         if record["state"] == RunState.TIMED_OUT and "the deadline" in record["error"]["message"]:
             assert now_ms >= request.head["deadline_at"], f"{ref} ended by a deadline that had not come"
         if record["state"] == RunState.CANCELLED:
-            assert request.state == RequestState.CANCELLED
+            assert request.state == RequestState.CANCELLED or ref in request.revoked
+        if record["state"] == RunState.TIMED_OUT and "expired" in record["error"]["message"]:
+            assert now_ms >= record["expires_at"], f"{ref} had not expired"
         if record["state"] == RunState.TIMED_OUT and "given to the stages" in record["error"]["message"]:
             assert now_ms >= request.head["finish_at"]
         if record["state"] in {RunState.FAILED, RunState.LOST, RunState.TIMED_OUT}:
@@ -102,39 +107,70 @@ def nothing_is_stuck(request: Request, now_ms: int) -> None:
     head, due = request.head, request.due
     if request.ended:
         assert "closing" not in head or "" in due
+        assert (RESULT in due) == (request.result is not None), "the result is there, and nobody will store it"
+        for ref in request.links:
+            is_watched(request, ref, now_ms)
         return
     timer = head["deadline_at"] if request.state == RequestState.COLLECTING else head["finish_at"]
     assert due.get("", float("inf")) <= max(timer, now_ms if "closing" in head else 0), "its timer is gone"
     timer_acts = request.state == RequestState.COLLECTING and ("closing" in head or now_ms >= timer)
-    for ref, record in request.records.items():
-        state, places = record["state"], [ref in due, ref in request.waiting]
-        if state in RUN_ENDED:
-            assert places == [False, False], f"{ref} has ended and is still due or waiting"
-        elif state == RunState.QUEUED:
-            assert sum(places) == 1 or timer_acts, f"{ref} is queued, and nobody will hand it out"
-        else:
-            assert places == [True, False] or timer_acts, f"{ref} is {state}, and nobody watches it"
-        if state == RunState.QUEUED and ref in due:
-            assert due[ref] <= now_ms + HAND_OUT_MS
-        if state == RunState.RUNNING and ref in due:
-            assert due[ref] <= max(record["ends_at"], now_ms) + SILENT_MS, "its lease outlives its time"
-        if state == RunState.RETRYING and ref in due:
-            assert due[ref] <= record["ended_at"] + record["backoff_cap_ms"]
+    for ref in request.records:
+        is_watched(request, ref, now_ms, timer_acts=timer_acts)
+
+
+def is_watched(request: Request, ref: str, now_ms: int, *, timer_acts: bool = False) -> None:
+    """What is not over is due, or waits for a worker; ``timer_acts`` if its request's own timer will end it."""
+    due, record = request.due, request.records[ref]
+    state, places = record["state"], [ref in due, ref in request.waiting]
+    if state in RUN_ENDED:
+        assert places == [False, False], f"{ref} has ended and is still due or waiting"
+    elif state == RunState.QUEUED and "expires_at" in record:
+        assert places[0] or timer_acts, f"{ref} is queued, and nobody will see it expire"
+        assert not places[0] or due[ref] <= record["expires_at"]
+    elif state == RunState.QUEUED:
+        assert sum(places) == 1 or timer_acts, f"{ref} is queued, and nobody will hand it out"
+    else:
+        assert places == [True, False] or timer_acts, f"{ref} is {state}, and nobody watches it"
+    if state == RunState.QUEUED and places == [True, False]:
+        assert due[ref] <= max(now_ms + HAND_OUT_MS, record["queued_at"])
+    if state == RunState.RUNNING and ref in due:
+        assert due[ref] <= max(record["ends_at"], now_ms) + SILENT_MS, "its lease outlives its time"
+    if state == RunState.RETRYING and ref in due:
+        assert due[ref] <= record["ended_at"] + max(record["backoff_cap_ms"], AGAIN_MS if ref in request.asked else 0)
 
 
 def caps_hold(request: Request) -> None:
-    for record in request.records.values():
-        assert record["failures"] <= record["retries"] + 1
-        assert record["crashes"] <= 3
-        assert (record["state"] == RunState.LOST) <= (record["crashes"] == 3)
-        assert (record["crashes"] == 3) <= (record["state"] in RUN_ENDED)
+    for ref, record in request.records.items():
+        once, asked = record.get("once", False), request.asked.get(ref, 0)
+        cap = 1 if once else 3
+        assert record["failures"] <= record["retries"] + asked + 1
+        assert record["crashes"] <= cap
+        assert (record["state"] == RunState.LOST) <= (record["crashes"] == cap or once)
+        assert (record["crashes"] == cap) <= (record["state"] in RUN_ENDED)
+        if once and not record.get("step"):
+            assert record["attempt"] <= 1 + asked, f"{ref} ran twice"
 
 
 def values_belong_to_answers(request: Request) -> None:
     for ref in request.values:
-        assert request.records[ref]["state"] == RunState.OK
-    for ref, record in request.records.items():
+        run, _, step = ref.partition(":")
+        if step:
+            assert int(step) < request.runs[run]["step"], "a value of a step that has not ended"
+        else:
+            assert (request.runs | request.stages)[ref]["state"] == RunState.OK
+    for ref, record in (request.runs | request.stages).items():
         assert (record["state"] == RunState.OK) <= (ref in request.values), f"the output of {ref} is lost"
+        steps = [f"{ref}:{step}" for step in range(record.get("step", 0))]
+        assert set(steps) <= set(request.values), f"a value that {ref} goes on with is lost"
+        if record["state"] in RUN_ANSWERED:
+            assert len(steps) == request.plan.last_step(ref), "a chain is answered by its last task"
+
+
+def what_follows_fits_the_end(request: Request) -> None:
+    """Each link of the right kind from the end on, no other ever; and the result until it has been stored."""
+    right = {"complete": "link", "partial": "link", "failed": "link_error"}.get(request.state)
+    assert set(request.links) == {f"{kind}:0" for kind in request.plan.links if kind == right}
+    assert (request.result is not None) == (request.plan.has_result and request.ended and not request.is_stored)
 
 
 def between(before: Request, after: Request) -> None:
@@ -147,6 +183,9 @@ def between(before: Request, after: Request) -> None:
         assert new_state == old or new_state in RUN_TRANSITIONS[old], f"{ref}: {old} can't become {new_state}"
         if old in RUN_ENDED:
             assert changed == record, f"{ref} had ended, and changed"
+        if record.get("once") and old == RunState.RUNNING:
+            goes_on = changed.get("step") != record.get("step") or new_state == RunState.RETRYING
+            assert new_state == old or new_state in RUN_ENDED or goes_on, f"{ref} may run twice"
         assert changed["attempt"] - record["attempt"] == (old != "running" and new_state == "running")
         if old == new_state == RunState.RUNNING:
             assert changed["owner"] == record["owner"], f"{ref} has a second owner"
@@ -154,5 +193,6 @@ def between(before: Request, after: Request) -> None:
         assert after.values.get(ref) == value, f"the output of {ref} changed"
     if before.state in REQUEST_ENDED:
         assert before.head.get("finished_at") == after.head.get("finished_at")
-        started = [ref for ref, record in after.records.items() if record["state"] == "running"]
+        theirs = after.runs | after.stages
+        started = [ref for ref, record in theirs.items() if record["state"] == "running"]
         assert all(before.records[ref]["state"] == "running" for ref in started), "started after the end"

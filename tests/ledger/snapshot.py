@@ -8,14 +8,15 @@ from typing import Any
 
 import msgspec
 
-from celery_collectors.model import REQUEST_ENDED, RUN_ENDED, Policy
+from celery_collectors.ledger import RESULT
+from celery_collectors.model import REQUEST_ENDED, RUN_ENDED, STAGES, Policy
 from tests.ledger.world import QUEUE, World
 
-KINDS = ("request", "runs", "values", "events")
+KINDS = ("request", "runs", "values", "calls", "events")
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a request was opened with."""
+    """What a request was opened with; a chord's runs have traits (``chain``, ``once``, …), and something follows it."""
 
     names: tuple[str, ...]
     required: tuple[bool, ...]
@@ -23,6 +24,17 @@ class Plan(msgspec.Struct, frozen=True):
     stages: tuple[str, ...]
     deadline_ms: int
     finish_ms: int
+    traits: tuple[str, ...]
+    links: tuple[str, ...] = ()
+    has_result: bool = False
+
+    def last_step(self, ref: str) -> int:
+        """The step of a run (0 if it is no chain) whose value is its answer."""
+        return int(ref.isdigit() and "chain" in self.traits[int(ref)])
+
+    def is_due_at_once(self, ref: str) -> bool:
+        """Whether the opener publishes this run."""
+        return self.traits[int(ref)] != "delay"
 
 
 class Request(msgspec.Struct):
@@ -33,10 +45,15 @@ class Request(msgspec.Struct):
     head: dict[str, Any]
     runs: dict[str, dict[str, Any]]
     stages: dict[str, dict[str, Any]]
+    links: dict[str, dict[str, Any]]
+    result: dict[str, Any] | None
     values: dict[str, bytes]
     ttls: list[int]
     due: dict[str, float]
     waiting: dict[str, float]
+    asked: dict[str, int] = {}
+    revoked: set[str] = set()
+    is_stored: bool = False
 
     @property
     def state(self) -> str:
@@ -48,7 +65,13 @@ class Request(msgspec.Struct):
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:
-        return self.runs | self.stages
+        return self.runs | self.stages | self.links
+
+    @property
+    def still_follows(self) -> set[str]:
+        """The refs of what follows the end and is not done."""
+        links = {ref for ref, record in self.links.items() if record["state"] not in RUN_ENDED}
+        return links | ({RESULT} if self.result else set())
 
     @property
     def open_runs(self) -> dict[str, dict[str, Any]]:
@@ -91,7 +114,9 @@ def _request(request_id: str, plan: Plan, head: Any, records: Any, values: Any, 
         plan=plan,
         head={name.decode(): _value(value) for name, value in head.items()},
         runs={ref: record for ref, record in parsed.items() if ref.isdigit()},
-        stages={ref: record for ref, record in parsed.items() if not ref.isdigit()},
+        stages={ref: record for ref, record in parsed.items() if ref in STAGES},
+        links={ref: record for ref, record in parsed.items() if ref.startswith("link")},
+        result=parsed.get(RESULT),
         values={ref.decode(): value for ref, value in values.items()},
         ttls=ttls,
         due={},

@@ -12,14 +12,23 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
-from celery_collectors.ledger import Grant, Held, Order, Reply
-from celery_collectors.model import RUN_ENDED
+from celery_collectors.ledger import RESULT, Grant, Held, Order, Reply, RunPlan
+from celery_collectors.model import RUN_ENDED, ErrorInfo
 from tests.ledger import laws, snapshot
 from tests.ledger.snapshot import Plan, Request
-from tests.ledger.world import QUEUE, World, label, lost_stamps, oops, run, stage
+from tests.ledger.world import QUEUE, World, label, link, lost_stamps, oops, run, stage, step
 
 SWEEP_MS = 1000
 PROCESSES = ("p1", "p2", "p3")
+REVOKED = ErrorInfo(type="Revoked", kind="system", message="its task was revoked", retryable=True)
+TRAITS: dict[str, dict[str, Any]] = {
+    "": {},
+    "chain": {"more": (step("next", timeout_ms=20_000),)},
+    "once": {"once": True, "retries": 0},
+    "chain once": {"more": (step("next", once=True),)},
+    "expires": {"expires_ms": 16_000},
+    "delay": {"delay_ms": 3000},
+}
 
 
 class Surroundings(RuleBasedStateMachine):
@@ -40,7 +49,10 @@ class Surroundings(RuleBasedStateMachine):
         self.running: list[tuple[Grant, str]] = []
         self.asked: list[tuple[Order, str, str]] = []
         self.old: list[Grant] = []
-        self.offered: dict[tuple[str, str], set[str]] = {}
+        self.offered: dict[tuple[str, str, int], set[str]] = {}
+        self.asked_again: dict[str, dict[tuple[str, int], int]] = {}
+        self.revoked: dict[str, set[str]] = {}
+        self.stored: set[str] = set()
         self.leases: dict[Held, float] = {}
         self.swept: dict[str, int] = {}
         self.marks: dict[str, float] = {}
@@ -48,37 +60,45 @@ class Surroundings(RuleBasedStateMachine):
         self.workless = False
         self.calls = 0
 
-    def _open(self, request_id: str, plan: Plan, chunks: int) -> bool:
+    def _open(self, request_id: str, plan: Plan, chunks: int, publishes: bool = False) -> bool:
         """Open a request; the client dies after so many chunks of two runs."""
         self.plans[request_id] = plan
-        runs = [
-            run(name, required=required, retries=1 + place % 2, timeout_ms=9000 if place % 2 else 90_000)
-            for place, (name, required) in enumerate(zip(plan.names, plan.required, strict=True))
-        ]
         calls = iter(range(chunks))
         ledger = self.world.ledger
         call = ledger._call
         dies = _Dies(call, calls)
         ledger._call = dies  # type: ignore[method-assign]
         try:
-            return ledger.open(
+            opened = ledger.open(
                 request_id,
                 topic="t",
-                runs=runs,
+                runs=[_run(plan, place) for place in range(len(plan.names))],
                 stages=[stage(ref) for ref in plan.stages],
                 policy=plan.policy,
                 deadline_s=plan.deadline_ms / 1000,
                 finish_s=plan.finish_ms / 1000,
+                links=[link(kind) for kind in plan.links],
+                result_id=request_id if plan.has_result else None,
             )
         except StopIteration:
             return False
         finally:
             ledger._call = call  # type: ignore[method-assign]
+        if opened and publishes:
+            refs = [str(place) for place in range(len(plan.names))]
+            self.in_hand += [self._order(request_id, ref) for ref in refs if plan.is_due_at_once(ref)] + opened.orders
+        return bool(opened)
+
+    def _confirm(self, order: Order) -> None:
+        """The broker has it; or Celery's backend, if it is a result."""
+        self.world.ledger.published([order])
+        if order.ref == RESULT:
+            self.stored.add(order.request_id)
 
     def _start_all(self, process: str, *, replies_lost: bool = False) -> None:
         for order in self.in_hand:
-            self.broker.append(order)
-            self.world.ledger.published([order])
+            self.broker += [order] * (order.ref != RESULT)
+            self._confirm(order)
         self.in_hand = []
         for order in self.broker:
             token = f"token-{next(self.tokens)}"
@@ -102,18 +122,22 @@ class Surroundings(RuleBasedStateMachine):
         if before is None or record is None:
             assert grant.reason == "unknown"
             return
-        on_time = self.world.clock() < before.head["finish_at" if order.ref in before.stages else "deadline_at"]
+        until = before.head["finish_at" if order.ref in before.stages else "deadline_at"]
+        on_time = self.world.clock() < min(until, record.get("expires_at", until))
         wanted = on_time and not before.ended and "closing" not in before.head
-        wanted = wanted and (order.generation, order.delivery) == (1, 1)
+        wanted = wanted or order.ref in before.links
+        named = order.generation, order.delivery, order.step
+        wanted = wanted and named == (1, record["delivery"], record.get("step", 0))
         same = record["state"] == "running" and record["token"] == token
         assert grant.go == (wanted and (record["state"] == "queued" or same)), (grant, record)
         if grant.go:
             assert grant.attempt == record["attempt"] + (not same)
+            assert grant.step == record.get("step", 0)
 
     def _begun(self, grant: Grant, process: str, lost_reply: bool = False) -> None:
         lease = min(self.world.clock() + 20_000, grant.ends_at + laws.GRACE_MS)
         self.leases.setdefault(grant.held, lease)  # asking again does not renew it
-        if not grant.ref.isdigit():
+        if grant.ref in self.plans[grant.request_id].stages:
             self._check_input(grant.request_id, grant.ref)
         if not lost_reply:
             self.running.append((grant, process))
@@ -127,15 +151,21 @@ class Surroundings(RuleBasedStateMachine):
         found = list(self.world.reader.items_before(request_id, ref))
         assert [item.rpartition("/")[0] + "/" for item in found] == expected
         for item in found:
-            assert item in self.offered[request_id, item.split("/")[1]]
+            self._check_offered(request, item.split("/")[1], item)
+
+    def _check_offered(self, request: Request, ref: str, item: str) -> None:
+        """It comes from an attempt of this run or stage, and not from a chain's earlier task."""
+        assert item in self.offered[request.request_id, ref, request.plan.last_step(ref)]
 
     def _settle(self, grant: Grant, state: str, *, retryable: bool = True, process: str | None = None) -> Reply:
         ledger = self.world.ledger
         state = "ok" if state == "empty" and not grant.ref.isdigit() else state
         go_on = process and ledger.who(process, process, f"in-place-{next(self.tokens)}")
         if state == "ok":
-            self.offered.setdefault((grant.request_id, grant.ref), set()).add(label(grant))
+            self.offered.setdefault((grant.request_id, grant.ref, grant.step), set()).add(label(grant))
             reply = self.world.succeed(grant, in_place=process and f"in-place-{next(self.tokens)}")
+        elif state == "again":
+            state, reply = "failed", self._ask_again(grant)
         else:
             error = oops(retryable=retryable) if state in {"failed", "timed_out"} else None
             reply = ledger.settle(grant.held, state, error=error, go_on=go_on or None)
@@ -146,19 +176,55 @@ class Surroundings(RuleBasedStateMachine):
         before = self.before[grant.request_id]
         record = before.records[grant.ref]
         current = record["state"] == "running" and record["attempt"] == grant.attempt
-        ended = before.ended or record["state"] in RUN_ENDED
-        if state in {"ok", "empty"} and not ended:
-            assert (reply.kept, reply.state) == (True, state), "an open run takes a success of any attempt"
+        ended = (before.ended and grant.ref not in before.links) or record["state"] in RUN_ENDED
+        same_step = record.get("step", 0) == grant.step
+        if state in {"ok", "empty"} and not ended and same_step:
+            comes_to = state if before.plan.last_step(grant.ref) == grant.step else "queued"
+            assert (reply.kept, reply.state) == (True, comes_to), "an open run takes a success of any attempt"
         if current and not ended:
             assert reply.kept
-        if not current and state not in {"ok", "empty"}:
+        if not same_step or not (current or state in {"ok", "empty"}):
             after = snapshot.take(self.world, self.plans)[grant.request_id]
             assert after.records == before.records, "a stale attempt changed something"
 
+    def _ask_again(self, grant: Grant) -> Reply:
+        """Its task asks to be tried again, and is, if there is time."""
+        before = self.before[grant.request_id]
+        record = before.records[grant.ref]
+        asked = self.asked_again.setdefault(grant.request_id, {})
+        if record["state"] == "running" and record["attempt"] == grant.attempt:
+            asked[grant.ref, grant.step] = asked.get((grant.ref, grant.step), 0) + 1
+        after_s = laws.AGAIN_MS / 1000
+        reply = self.world.ledger.settle(grant.held, "failed", error=oops(retryable=False), again_s=after_s)
+        if reply.state == "retrying" and record["state"] == "running":
+            assert reply.delay_ms == laws.AGAIN_MS
+        return reply
+
+    def _died(self, grant: Grant, process: str) -> None:
+        order = self.world.order(grant.request_id, grant.ref, delivery=grant.step + 1)
+        self._heard(self.world.ledger.died(order, process), process)
+        self.laws()
+
+    def _revoke(self, grant: Grant, process: str | None) -> None:
+        order = self.world.order(grant.request_id, grant.ref, delivery=grant.step + 1)
+        reply = self.world.ledger.died(order, process, "cancelled", REVOKED)
+        if reply.kept:
+            self.revoked.setdefault(grant.request_id, set()).add(grant.ref)
+        self._heard(reply, "p1")
+
     def _heard(self, reply: Reply, process: str) -> None:
+        for order in reply.orders:
+            before = self.before.get(order.request_id)
+            record = before and before.records.get(order.ref)
+            assert not record or self.world.clock() >= record["queued_at"], f"{order.ref} is not due yet"
         self.in_hand += reply.orders
         if reply.next is not None:
             self._begun(reply.next, process)
+
+    def _of_earlier_steps(self) -> list[Grant]:
+        """The attempts of runs that are open and have gone on to another task since."""
+        runs = [(grant, self.before[grant.request_id].records[grant.ref]) for grant in self.old]
+        return [g for g, record in runs if record.get("step", 0) > g.step and record["state"] not in RUN_ENDED]
 
     def _renewed(self, grant: Grant, process: str, gone: bool) -> None:
         record = self.before[grant.request_id].records[grant.ref]
@@ -193,7 +259,8 @@ class Surroundings(RuleBasedStateMachine):
         for request_id, after in snapshot.take(self.world, self.plans).items():
             for ref, record in self.before[request_id].records.items() if request_id in self.before else ():
                 if record["state"] == "running" and after.records[ref]["state"] in {"queued", "retrying", "lost"}:
-                    held = Held(request_id=request_id, ref=ref, generation=1, attempt=record["attempt"])
+                    attempt, at_step = record["attempt"], record.get("step", 0)
+                    held = Held(request_id=request_id, ref=ref, generation=1, attempt=attempt, step=at_step)
                     assert now >= self.leases[held], f"{ref} was taken away before its lease was over"
                     assert not away, "no lease lapses right after a gap"
 
@@ -202,11 +269,19 @@ class Surroundings(RuleBasedStateMachine):
         self.calls += 1
         after = snapshot.take(self.world, self.plans)
         for request_id, request in after.items():
+            self._tell(request)
             laws.always(request, self.world.clock())
             if request_id in self.before:
                 laws.between(self.before[request_id], request)
         assert set(self.before) <= set(after)
         self.before = after
+
+    def _tell(self, request: Request) -> None:
+        """What is known from outside: who asked to be tried again, what was revoked, whose result was stored."""
+        asked = self.asked_again.get(request.request_id, {})
+        request.asked = {ref: n for (ref, at), n in asked.items() if at == request.records[ref].get("step", 0)}
+        request.revoked = self.revoked.get(request.request_id, set())
+        request.is_stored = request.request_id in self.stored
 
     def _over(self, request: Request) -> bool:
         """Whether a sweep came after the last moment that a request may take, and it has not ended."""
@@ -218,12 +293,25 @@ class Surroundings(RuleBasedStateMachine):
         self._sweep_all()
         if self.workless:
             return
+        for grant in self._of_earlier_steps():
+            self._settle(grant, "ok")
         self._start_all("p1")
         for grant, process in self.running:
             self.old.append(grant)
             self._heard(self._settle(grant, "ok"), process)
             self.laws()
         self.running = []
+
+    def _let_follow(self) -> None:
+        """Workers come back, and what follows the ends is done; it has no deadline of its own."""
+        self.workless = False
+        for _ in range(60):
+            if not any(request.still_follows for request in self.before.values()):
+                return
+            self.world.clock.ms += 3 * SWEEP_MS
+            self.world.ledger.beat("w", queues=[QUEUE], pool="threads", processes=1, idle_s=31)
+            self._honest_second()
+        raise AssertionError("something that follows an end is never done")
 
     def _sweep_all(self) -> None:
         for shard in self.world.ledger.shards:
@@ -241,7 +329,7 @@ class Surroundings(RuleBasedStateMachine):
         assert self.world.reader.answered(request_id) == answered
         for ref in answered:
             (item,) = self.world.reader.items_of(request_id, [ref])
-            assert item in self.offered[request_id, ref]
+            self._check_offered(request, ref, item)
 
     def _order(self, request_id: str, ref: str, *, generation: int = 1, delivery: int = 1) -> Order:
         changes = {"generation": generation, "delivery": delivery}
@@ -251,6 +339,11 @@ class Surroundings(RuleBasedStateMachine):
     @staticmethod
     def _pick(from_: list[Any], pick: int) -> Any:
         return from_[pick % len(from_)]
+
+
+def _run(plan: Plan, place: int) -> RunPlan:
+    times: dict[str, Any] = {"retries": 1 + place % 2, "timeout_ms": 9000 if place % 2 else 90_000}
+    return run(plan.names[place], required=plan.required[place], **times | TRAITS[plan.traits[place]])
 
 
 class _Dies:

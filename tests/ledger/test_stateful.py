@@ -8,7 +8,9 @@ the laws of ``laws.py`` must hold, and at the end every request must come to its
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,24 +22,34 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
+from celery_collectors.ledger import RESULT
 from celery_collectors.ledger import ledger as ledger_module
 from celery_collectors.model import Policy
 from tests.ledger.snapshot import Plan
-from tests.ledger.surroundings import PROCESSES, Surroundings
+from tests.ledger.surroundings import PROCESSES, TRAITS, Surroundings
 from tests.ledger.world import QUEUE
 
 STEPS_MS = (1, 300, 1000, 2000, 4000, 4000)
 GAPS_MS = (1000, 13_000, 13_000, 21_000, 60_000)
-ENDS = ("goes on", "goes on", "goes on", "ok", "failed", "failed", "timed_out", "dies", "dies")
+ENDS = ("goes on", "goes on", "goes on", "ok", "failed", "failed", "timed_out", "again", "dies", "dies")
+STATES = ("ok", "ok", "ok", "empty", "failed", "timed_out", "again", "queued")
 
+chords = st.tuples(
+    st.lists(st.sampled_from(("chain", "once", *TRAITS)).filter(bool), min_size=5, max_size=5),
+    st.sampled_from(((), ("link",), ("link", "link_error"))),
+    st.booleans(),
+)
 plans = st.builds(
-    lambda required, min_ok, first, stages, deadline_s, finish_s: Plan(
+    lambda required, min_ok, first, stages, deadline_s, finish_s, chord: Plan(
         names=tuple(f"c{number}" for number in range(len(required))),
         required=tuple(required),
         policy=Policy(min_ok=min(min_ok, len(required)), first=first and min(first, len(required))),
         stages=tuple(ref for ref in ("gathering", "cleanup", "process") if ref in stages),
         deadline_ms=deadline_s * 1000,
         finish_ms=finish_s * 1000,
+        traits=tuple(chord[0][: len(required)]),
+        links=chord[1],
+        has_result=chord[2],
     ),
     required=st.lists(st.sampled_from((False, False, True)), min_size=1, max_size=5),
     min_ok=st.integers(0, 4),
@@ -45,7 +57,9 @@ plans = st.builds(
     stages=st.sets(st.sampled_from(("gathering", "cleanup", "process"))),
     deadline_s=st.sampled_from((5, 60, 300, 300)),
     finish_s=st.sampled_from((5, 60, 300)),
+    chord=st.just(([""] * 5, (), False)) | chords,
 )
+NOTHING = {"names": (), "required": (), "traits": (), "policy": Policy(min_ok=0)}
 picks = st.integers(0, 1_000_000)
 
 
@@ -55,15 +69,13 @@ class Faults(Surroundings):
     @initialize(plan=plans, workless=st.booleans())
     def first(self, plan: Plan, workless: bool) -> None:
         self.workless = workless
-        self._open("first", plan, chunks=9)
-        self.in_hand += [self._order("first", str(ref)) for ref in range(len(plan.names))]
+        self._open("first", plan, chunks=9, publishes=True)
 
     @precondition(lambda self: len(self.plans) < 3)
-    @rule(plan=plans, chunks=st.sampled_from((1, 9, 9)), publishes=st.booleans())
-    def open(self, plan: Plan, chunks: int, publishes: bool) -> None:
-        request_id = f"r{len(self.plans)}"
-        if self._open(request_id, plan, chunks) and publishes:
-            self.in_hand += [self._order(request_id, str(ref)) for ref in range(len(plan.names))]
+    @rule(plan=plans, chunks=st.sampled_from((1, 9, 9)), publishes=st.booleans(),
+          changes=st.sampled_from(({}, {}, {}, NOTHING)))  # fmt: skip
+    def open(self, plan: Plan, chunks: int, publishes: bool, changes: dict[str, Any]) -> None:
+        self._open(f"r{len(self.plans)}", msgspec.structs.replace(plan, **changes), chunks, publishes)
 
     @rule(pick=picks)
     def open_again(self, pick: int) -> None:
@@ -83,7 +95,8 @@ class Faults(Surroundings):
           faults=st.sets(st.sampled_from(("doubled", "reply lost"))))  # fmt: skip
     def good_moment(self, pick: int, ends: list[str], faults: set[str]) -> None:
         """Everything is published, confirmed and started, and some of it ends."""
-        copies = (self.broker + self.in_hand)[-4:] if faults & {"doubled"} else []
+        messages = [order for order in self.broker + self.in_hand if order.ref != RESULT]
+        copies = messages[-4:] if faults & {"doubled"} else []
         self._start_all(PROCESSES[pick % 3], replies_lost="reply lost" in faults)
         self.broker += copies
         working, self.running = self.running, []
@@ -93,8 +106,7 @@ class Faults(Surroundings):
                 self.running.append((grant, process))
             elif end == "dies":
                 self.old.append(grant)
-                self._heard(self.world.ledger.died(self.world.order(grant.request_id, grant.ref), process), process)
-                self.laws()
+                self._died(grant, process)
             else:
                 self.old.append(grant)
                 self._heard(self._settle(grant, end), process)
@@ -104,16 +116,16 @@ class Faults(Surroundings):
     @rule(pick=picks, copies=st.sampled_from((0, 1, 1, 1, 2)), confirms=st.booleans())
     def publish(self, pick: int, copies: int, confirms: bool) -> None:
         order = self.in_hand.pop(pick % len(self.in_hand))
-        self.broker += [order] * copies
+        self.broker += [order] * (copies if order.ref != RESULT else 0)
         if confirms:
-            self.world.ledger.published([order])
+            self._confirm(order)
         else:
             self.unconfirmed.append(order)
 
     @precondition(lambda self: self.unconfirmed)
     @rule(pick=picks)
     def confirm_late(self, pick: int) -> None:
-        self.world.ledger.published([self._pick(self.unconfirmed, pick)])
+        self._confirm(self._pick(self.unconfirmed, pick))
 
     @precondition(lambda self: self.broker)
     @rule(pick=picks, redelivered=st.booleans(), lost_reply=st.sampled_from((False, False, True)))
@@ -122,7 +134,7 @@ class Faults(Surroundings):
         order = self.broker[at] if redelivered else self.broker.pop(at)
         self._start(order, PROCESSES[pick % 3], f"token-{next(self.tokens)}", lost_reply)
 
-    @rule(pick=picks, generation=st.sampled_from((0, 1, 2)), delivery=st.sampled_from((0, 2)))
+    @rule(pick=picks, generation=st.sampled_from((0, 1, 2)), delivery=st.sampled_from((0, 3)))
     def deliver_stale(self, pick: int, generation: int, delivery: int) -> None:
         request_id = self._pick(sorted(self.plans), pick)
         order = self._order(request_id, "0", generation=generation, delivery=delivery)
@@ -134,7 +146,7 @@ class Faults(Surroundings):
         self._start(*self._pick(self.asked, pick), False)
 
     @precondition(lambda self: self.running)
-    @rule(pick=picks, state=st.sampled_from(("ok", "ok", "ok", "empty", "failed", "timed_out", "queued")),
+    @rule(pick=picks, state=st.sampled_from(STATES),
           retryable=st.booleans(), in_place=st.booleans(), reply_lost=st.booleans())  # fmt: skip
     def settle(self, pick: int, state: str, retryable: bool, in_place: bool, reply_lost: bool) -> None:
         grant, process = self.running.pop(pick % len(self.running))
@@ -144,10 +156,15 @@ class Faults(Surroundings):
             self._heard(reply, process)
 
     @precondition(lambda self: self.old)
-    @rule(pick=picks, state=st.sampled_from(("ok", "empty", "failed", "queued")), retryable=st.booleans())
+    @rule(pick=picks, state=st.sampled_from(("ok", "empty", "failed", "again", "queued")), retryable=st.booleans())
     def settle_again(self, pick: int, state: str, retryable: bool) -> None:
         grant = self._pick(self.old, pick)
         self._heard(self._settle(grant, state, retryable=retryable), "p1")
+
+    @precondition(lambda self: self._of_earlier_steps())
+    @rule(pick=picks, state=st.sampled_from(("ok", "ok", "failed")))
+    def settle_an_earlier_step(self, pick: int, state: str) -> None:
+        self._heard(self._settle(self._pick(self._of_earlier_steps(), pick), state), "p1")
 
     @rule(process=st.sampled_from(PROCESSES))
     def renew(self, process: str) -> None:
@@ -163,10 +180,14 @@ class Faults(Surroundings):
         self.running = [(grant, owner) for grant, owner in self.running if owner != process]
         self.old += dead
         for grant in dead if seen else ():
-            order = self._order(grant.request_id, grant.ref)
-            reply = self.world.ledger.died(self.world.order(order.request_id, order.ref), process)
-            self._heard(reply, process)
-            self.laws()
+            self._died(grant, process)
+
+    @precondition(lambda self: self.calls > 40 and self.running and not self.revoked)
+    @rule(pick=picks, seen_by_pool=st.booleans())
+    def revoke(self, pick: int, seen_by_pool: bool) -> None:
+        grant, process = self.running.pop(pick % len(self.running))
+        self.old.append(grant)
+        self._revoke(grant, process if seen_by_pool else None)
 
     @rule(pick=picks, heard=st.sampled_from((True, True, False)))
     def claim(self, pick: int, heard: bool) -> None:
@@ -199,6 +220,7 @@ class Faults(Surroundings):
             late = [r for r in self.before.values() if not r.ended and self._over(r)]
             assert not late, f"{late} should have ended by now"
             self._honest_second()
+        self._let_follow()
         for _ in range(2):
             self._sweep_all()
         self.laws()
