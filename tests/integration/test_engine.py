@@ -52,7 +52,6 @@ FAILURES = {
 }
 
 
-@pytest.mark.everywhere
 def test_each_failure_has_its_own_outcome_and_costs_no_other(engine: Engine, pool: str) -> None:
     engine.worker(pool, 4)
     requests = {topic: engine.collectors.request(topic, deadline=25) for topic in FAILURES}
@@ -158,7 +157,6 @@ def test_a_hung_child_is_replaced(engine: Engine) -> None:
     assert len(workers) == 2
 
 
-@pytest.mark.everywhere
 def test_the_policy_decides(engine: Engine) -> None:
     engine.worker("threads", 4)
     ask = engine.collectors.request
