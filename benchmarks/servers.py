@@ -1,0 +1,73 @@
+"""The RabbitMQ and the Redis that all contenders share: those that URLs name, else own ones on free ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+import psutil
+import redis
+from kombu import Connection
+
+from tests.servers import rabbitmq
+from tests.servers import redis as redis_server
+
+DATABASES = (13, 14, 15)  # of the Redis: one for each contender; a given one must not have anything in them
+
+
+class Servers(NamedTuple):
+    """Where the two servers are."""
+
+    broker_url: str
+    redis_url: str
+
+    def database(self, number: int) -> str:
+        """The URL of a contender's own database."""
+        return urlsplit(self.redis_url)._replace(path=f"/{DATABASES[number]}").geturl()
+
+    def pids(self) -> dict[str, int]:
+        """The servers' processes, of those that are on this machine."""
+        ports = {"rabbitmq": urlsplit(self.broker_url).port or 5672, "redis": urlsplit(self.redis_url).port or 6379}
+        listening = {at.laddr.port: at.pid for at in psutil.net_connections("tcp") if at.status == psutil.CONN_LISTEN}
+        return {name: pid for name, port in ports.items() if (pid := listening.get(port))}
+
+    def versions(self) -> dict[str, str]:
+        """What the servers say they are."""
+        with Connection(self.broker_url) as broker, redis.Redis.from_url(self.redis_url) as cache:
+            said: Any = broker.connection.server_properties
+            info: Any = cache.info("server")
+            appendonly: Any = cache.config_get("append*")
+        aof = f"appendonly {appendonly['appendonly']}, appendfsync {appendonly['appendfsync']}"
+        return {"rabbitmq": said["version"], "redis": info["redis_version"], "redis_aof": aof}
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Two servers that answer; what is written into given ones is taken away again."""
+    with ExitStack() as running:
+        broker_url = os.environ.get(rabbitmq.VARIABLE) or running.enter_context(rabbitmq.rabbitmq_of_our_own()).url
+        redis_url = os.environ.get(redis_server.VARIABLE) or running.enter_context(redis_server.redis_of_our_own()).url
+        both = Servers(broker_url, redis_url)
+        for number in range(len(DATABASES)):
+            running.enter_context(_empty(both.database(number)))
+        yield both
+
+
+@contextmanager
+def _empty(url: str) -> Iterator[None]:
+    with redis.Redis.from_url(url) as client:
+        if client.dbsize():
+            raise click.ClickException(f"database {urlsplit(url).path[1:]} of {redis_server.VARIABLE} is not empty")
+        yield
+        client.flushdb()
+
+
+def delete_queues(broker_url: str, prefix: str) -> None:
+    """Delete a contender's queues from a broker that may be somebody's."""
+    with Connection(broker_url) as connection:
+        for name in (prefix, f"{prefix}.v1"):
+            connection.default_channel.queue_delete(name)
