@@ -134,8 +134,9 @@ def test_the_random_machine_catches_it(
     search = settings(
         max_examples=300, stateful_step_count=50, database=None, phases=[Phase.generate], derandomize=True
     )
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(Exception) as caught:
         run_state_machine_as_test(machine(ledger_client, prefix), settings=search)
+    assert "pytest-timeout" not in str(caught.value), "it was not found in time"
 
 
 def test_the_scripts_as_they_are_pass(world: World) -> None:

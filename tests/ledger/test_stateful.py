@@ -240,5 +240,5 @@ def machine(client: Redis, prefix: str) -> type[Faults]:
 def test_the_laws_hold_whatever_happens(ledger_client: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 2)
     run_state_machine_as_test(
-        machine(ledger_client, prefix), settings=settings(max_examples=45, stateful_step_count=50)
+        machine(ledger_client, prefix), settings=settings(max_examples=40, stateful_step_count=50)
     )
