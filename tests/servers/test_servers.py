@@ -53,10 +53,16 @@ with redis_of_our_own() as server:
 """
 
 
-def test_a_session_that_is_killed_leaves_no_server_running() -> None:
+def test_a_session_that_is_killed_leaves_no_server_running(tmp_path: Path) -> None:
     with a_redis():
         pass  # there is one on this machine
-    holder = subprocess.Popen([sys.executable, "-c", HOLDS_ONE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_ONE],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # what was killed can't tidy up
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdout is not None
     client = redis.Redis.from_url(holder.stdout.readline().strip(), retry=None)
     assert client.ping()
