@@ -77,17 +77,23 @@ class Dispatcher:
         return True
 
     def _send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
+        was_open = self._producer is not None
         try:
-            producer = self._producer or self._connect()
-            sent = [order for order in batch if self._send_one(producer, order, calls)]
-            if self._confirms is not None:
-                self._confirms.wait()
+            return self._try_to_send(batch, calls)
         except self._errors as error:
             self.close()
+            if was_open:  # a connection may have died unseen since it was used last: sending twice is harmless
+                return self._send(batch, calls)
             where = self._app.connection_for_write().as_uri()
             raise BrokerUnavailable(
                 f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?"
             ) from error
+
+    def _try_to_send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
+        producer = self._producer or self._connect()
+        sent = [order for order in batch if self._send_one(producer, order, calls)]
+        if self._confirms is not None:
+            self._confirms.wait()
         return sent
 
     def _connect(self) -> Any:

@@ -88,4 +88,5 @@ def idle_stamps(workers: list[WorkerBeat], now_ms: float, backlog_s: float) -> d
     """
     idle_ms = backlog_s * 1000
     queues = {queue for w in workers if w.idle_for_ms is not None and w.idle_for_ms >= idle_ms for queue in w.queues}
-    return {f"{queue}:{priority}": now_ms - idle_ms for queue in queues for priority in PRIORITIES}
+    urgencies = (*PRIORITIES, *map(str, range(11)))  # a task of its own queue may have one of its own
+    return {f"{queue}:{urgency}": now_ms - idle_ms for queue in queues for urgency in urgencies}
