@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
-from celery_collectors.ledger import RESULT, Grant, Held, Order, Reply, RunPlan
+from celery_collectors.ledger import RESULT, Grant, Held, Order, Reply, RunPlan, WorkerBeat
 from celery_collectors.model import RUN_ENDED, ErrorInfo
 from tests.ledger import laws, snapshot
 from tests.ledger.snapshot import Plan, Request
@@ -56,6 +56,7 @@ class Surroundings(RuleBasedStateMachine):
         self.leases: dict[Held, float] = {}
         self.swept: dict[str, int] = {}
         self.marks: dict[str, float] = {}
+        self.workers: list[WorkerBeat] = []
         self.tokens = count(1)
         self.workless = False
         self.calls = 0
@@ -241,7 +242,7 @@ class Surroundings(RuleBasedStateMachine):
         now = self.world.clock()
         if now - self.swept.get(shard, 0) > 2500:
             self.client.delete(f"{shard}:lock")  # it lapses on the server's clock, which the test does not have
-        lost = lost_stamps(self.marks, self.world.reader.workers(), now)
+        lost = lost_stamps(self.marks, self.workers, now)
         reply = self.world.ledger.claim(shard, sweeper=sweeper, lost=lost)
         if not reply.busy:
             self._check_claim(shard)
@@ -302,6 +303,10 @@ class Surroundings(RuleBasedStateMachine):
             self.laws()
         self.running = []
 
+    def _beat(self, idle_s: float | None) -> None:
+        """A worker reports itself, and hears how long which are idle: that decides what its sweeper takes for lost."""
+        _, self.workers = self.world.ledger.beat("w", queues=[QUEUE], pool="threads", processes=1, idle_s=idle_s)
+
     def _let_follow(self) -> None:
         """Workers come back, and what follows the ends is done; it has no deadline of its own."""
         self.workless = False
@@ -309,7 +314,7 @@ class Surroundings(RuleBasedStateMachine):
             if not any(request.still_follows for request in self.before.values()):
                 return
             self.world.clock.ms += 3 * SWEEP_MS
-            self.world.ledger.beat("w", queues=[QUEUE], pool="threads", processes=1, idle_s=31)
+            self._beat(31)
             self._honest_second()
         raise AssertionError("something that follows an end is never done")
 

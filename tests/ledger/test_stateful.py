@@ -27,7 +27,6 @@ from celery_collectors.ledger import ledger as ledger_module
 from celery_collectors.model import Policy
 from tests.ledger.snapshot import Plan
 from tests.ledger.surroundings import PROCESSES, TRAITS, Surroundings
-from tests.ledger.world import QUEUE
 
 STEPS_MS = (1, 300, 1000, 2000, 4000, 4000)
 GAPS_MS = (1000, 13_000, 13_000, 21_000, 60_000)
@@ -199,7 +198,7 @@ class Faults(Surroundings):
 
     @rule(idle_s=st.sampled_from((None, 5.0, 31.0)))
     def beat(self, idle_s: float | None) -> None:
-        self.world.ledger.beat("w", queues=[QUEUE], pool="threads", processes=1, idle_s=idle_s)
+        self._beat(idle_s)
 
     @rule(step_ms=st.sampled_from(STEPS_MS), steps=st.integers(1, 6), renewing=st.sets(st.sampled_from(PROCESSES)))
     def time_passes(self, step_ms: int, steps: int, renewing: set[str]) -> None:
