@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from benchmarks.cpu import cpu_s, spent
 from benchmarks.figures import percentile
 from benchmarks.journal import Journal, Line, check, processed
 from benchmarks.servers import Servers, delete_queues
-from tests.servers.server import end
+from tests.servers.server import end, start
 
 POOL = ("-P", "prefork", "-c", "2", "-E")
 QUIET_S = 0.5  # after a burst: what is written after the last task's end, and what comes twice
@@ -38,20 +38,44 @@ class Flow(NamedTuple):
     env: Mapping[str, str]
 
 
-Sender = subprocess.Popen[str]
+class Sender(NamedTuple):
+    """The process that starts requests, and where it says why it can't."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    def send(self, way: str, count: int) -> dict[str, float]:
+        """Let it start requests; return when it began and when it had sent them, in seconds."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{way} {count}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise click.ClickException(f"a sender has ended:\n{_end_of(self.log)}")
+        sent: dict[str, float] = json.loads(answer)
+        return sent
 
 
 class Worker(NamedTuple):
-    """A Celery worker's main process, and where it says what it does."""
+    """A Celery worker: what watches over it, and where it says what it does and which its main process is."""
 
-    process: subprocess.Popen[bytes]
+    guard: subprocess.Popen[bytes]
     log: Path
+    pidfile: Path
+
+    def pid(self) -> int:
+        """Its main process; 0 while it is starting."""
+        return int(self.pidfile.read_text()) if self.pidfile.exists() else 0
 
     def check(self) -> None:
         """Fail if it has ended, with what it said last; it may still be starting."""
-        if self.process.poll() is not None:
-            said = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
-            raise click.ClickException(f"a worker has ended:\n{said}")
+        if self.guard.poll() is not None:
+            raise click.ClickException(f"a worker has ended:\n{_end_of(self.log)}")
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
 class Contender:
@@ -72,17 +96,17 @@ class Contender:
         self._worker = worker
         self._sender = sender
         self._journal = journal
-        self._processes = {"worker": worker.process.pid, "sender": sender.pid, **pids}
+        self._others = {"sender": sender.process.pid, **pids}
 
-    def burst(self, start: str, requests: int, *, ends_at: float) -> dict[str, Any]:
+    def burst(self, way: str, requests: int, *, ends_at: float) -> dict[str, Any]:
         """Put so many requests in at once; return the rate at which they ended, and the CPU time of each.
 
         Raises:
             WrongWork: when they did something else than each request's work, once.
             TooSlow: when it is later than ``ends_at`` on the monotonic clock.
         """
-        before = cpu_s(self._processes)
-        sent = self._send(start, requests)
+        before = self._cpu_s()
+        sent = self._sender.send(way, requests)
         lines = self._await(requests, ends_at)
         time.sleep(QUIET_S)
         lines += self._journal.read()
@@ -93,19 +117,19 @@ class Contender:
             "took_s": took_s,
             "sending_s": sent["sent_at_s"] - sent["began_at_s"],
             "items": items,
-            "cpu_ms": spent(before, cpu_s(self._processes), requests),
+            "cpu_ms": spent(before, self._cpu_s(), requests),
         }
 
-    def singles(self, start: str, requests: int, *, ends_at: float) -> dict[str, Any]:
+    def singles(self, way: str, requests: int, *, ends_at: float) -> dict[str, Any]:
         """Put in one request after another; return the time from each call to the end of its ``process``.
 
         Raises:
             WrongWork, TooSlow: as :meth:`burst`.
         """
         took_ms = []
-        before = cpu_s(self._processes)
+        before = self._cpu_s()
         for _ in range(requests):
-            began_at_s = self._send(start, 1)["began_at_s"]
+            began_at_s = self._sender.send(way, 1)["began_at_s"]
             lines = self._await(1, ends_at)
             time.sleep(PAUSE_S)
             check([*lines, *self._journal.read()], 1)
@@ -114,19 +138,11 @@ class Contender:
             "p50_ms": percentile(took_ms, 0.5),
             "p95_ms": percentile(took_ms, 0.95),
             "latencies_ms": [round(one, 2) for one in took_ms],
-            "cpu_ms": spent(before, cpu_s(self._processes), requests),
+            "cpu_ms": spent(before, self._cpu_s(), requests),
         }
 
-    def _send(self, start: str, count: int) -> dict[str, float]:
-        assert self._sender.stdin is not None
-        assert self._sender.stdout is not None
-        self._sender.stdin.write(f"{start} {count}\n")
-        self._sender.stdin.flush()
-        answer = self._sender.stdout.readline()
-        if not answer:
-            raise click.ClickException(f"the sender of {self.name} has died")
-        sent: dict[str, float] = json.loads(answer)
-        return sent
+    def _cpu_s(self) -> dict[str, float]:
+        return cpu_s({"worker": self._worker.pid(), **self._others})
 
     def _await(self, requests: int, ends_at: float) -> list[Line]:
         lines: list[Line] = []
@@ -164,28 +180,25 @@ def running(flow: Flow, servers: Servers, *, number: int, folder: Path) -> Itera
 
 @contextmanager
 def _worker(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
-    log = folder / f"{flow.name}.worker.log"
+    log, pidfile = folder / f"{flow.name}.worker.log", folder / f"{flow.name}.pid"
     command = [sys.executable, "-m", "celery", "-A", flow.module, "worker", *POOL, "-n", f"{flow.name}@bench"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    guard = start([*command, f"--pidfile={pidfile}"], log, env)
     try:
-        yield Worker(process, log)
+        yield Worker(guard, log, pidfile)
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        end(process)
+        end(guard)
 
 
 @contextmanager
 def _sender(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
+    log = folder / f"{flow.name}.sender.log"
     command = [sys.executable, "-m", "benchmarks.sender", flow.module]
-    with (folder / f"{flow.name}.sender.log").open("wb") as errors:
+    with log.open("wb") as errors:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
     try:
-        yield process
+        yield Sender(process, log)
     finally:
         process.kill()
         process.communicate()
