@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from celery.app.trace import trace_ok_t
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
+from celery.result import allow_join_result
 
 from celery_collectors.calls import decode_call, encode_call, seconds_until
 from celery_collectors.context import entered
 from celery_collectors.dispatch import HEADER
-from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.errors import CollectError, LedgerUnavailable
 from celery_collectors.ledger import Grant
+from celery_collectors.model import Report
 from celery_collectors.payloads import encode_value
 from celery_collectors.worker.attempt import Attempt, answered, describe, failed, for_celery
 from celery_collectors.worker.data import data_of, wants_report
@@ -51,6 +53,27 @@ def heed(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
         trace = task.__trace__
         if trace is not None and not is_ours(task) and not hasattr(trace, "ledger_heeded"):
             task.__trace__ = traced(runtime, task, trace)
+            task.on_replace = replacing(task, task.on_replace)
+
+
+class Replaced(Ignore):  # type: ignore[misc]
+    """A task had itself replaced; carries what the other came to. Celery, too, raises an ``Ignore`` then."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("replaced by another task")
+        self.value = value
+
+
+def replacing(task: Any, theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A task's ``on_replace`` that runs the other task in its place, if our message is what it runs for."""
+
+    def on_replace(signature: Any) -> Any:
+        if not task.request.get(HEADER):
+            return theirs(signature)
+        with allow_join_result():
+            raise Replaced(theirs(signature))  # which runs it here, as for everything that is eager
+
+    return on_replace
 
 
 def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace, call: tuple[Any, Any, Any]) -> Any:
@@ -62,7 +85,7 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         given = _with_data(process, task, grant, order, call)
         with entered(context_of(grant)):
             ended = trace(*given[1:])
-        attempt = _attempt(process, grant, ended, given)
+        attempt = _attempt(process, task, grant, ended, given)
     except LedgerUnavailable:
         process.keeper.drop(grant.held)
         raise  # nothing can be settled either: the lease lapses, and the run is fetched again
@@ -72,6 +95,8 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         settle(process, grant, failed(error, 0.0))
         raise for_celery(error) from None
     settle(process, grant, attempt)
+    if isinstance(attempt.cause, MemoryError):  # for which Celery would end its whole worker, and all that runs there
+        raise CollectError(f"MemoryError: {attempt.cause}")
     return ended
 
 
@@ -97,12 +122,14 @@ def _with_data(
     return Given(data, args, kwargs, {**request, "args": args, "kwargs": kwargs, "is_eager": True})
 
 
-def _attempt(process: Process, grant: Grant, ended: Any, given: Given) -> Attempt:
+def _attempt(process: Process, task: Any, grant: Grant, ended: Any, given: Given) -> Attempt:
     run_s = ended.runtime or 0.0
     if ended.info is None:
         return _answered(process, grant, ended.retval, run_s)
     cause = ended.info.retval
-    return _again(process, grant, cause, given) if isinstance(cause, Retry) else failed(cause, run_s)
+    if isinstance(cause, Replaced):
+        return _answered(process, grant, cause.value, run_s)
+    return _again(process, task, grant, cause, given) if isinstance(cause, Retry) else failed(cause, run_s)
 
 
 def _answered(process: Process, grant: Grant, returned: Any, run_s: float) -> Attempt:
@@ -116,29 +143,38 @@ def _answered(process: Process, grant: Grant, returned: Any, run_s: float) -> At
     return answered(value, run_s)
 
 
-def _again(process: Process, grant: Grant, retry: Retry, given: Given) -> Attempt:
+def _again(process: Process, task: Any, grant: Grant, retry: Retry, given: Given) -> Attempt:
     """``self.retry()``, or ``autoretry_for``: the task has said when, and perhaps with what."""
     cause = retry.exc if isinstance(retry.exc, BaseException) else retry
     pause_s = 0.0 if retry.when is None else max(0.0, seconds_until(retry.when, datetime.now(UTC)))
-    call = _changed_call(process, grant, retry.sig, given) if retry.sig is not None else ""
+    call = _changed_call(process, task, grant, retry.sig, given) if retry.sig is not None else ""
     return Attempt(state="failed", error=describe(cause), cause=cause, again_s=pause_s, call=call)
 
 
-def _changed_call(process: Process, grant: Grant, asked: Any, given: Given) -> str:
-    """The run's call with the arguments that it asked to be tried again with; empty if they are what they were."""
+def _changed_call(process: Process, task: Any, grant: Grant, asked: Any, given: Given) -> str:
+    """The run's call with the arguments that it asked to be tried again with; empty if they are what they were.
+
+    Raises:
+        TypeError: for arguments that the task does not take.
+    """
     data, args, kwargs, _ = given
     same = len(asked.args) == len(args) and all(map(operator.is_, asked.args, args))
     if same and asked.kwargs.keys() == kwargs.keys() and all(asked.kwargs[name] is kwargs[name] for name in kwargs):
         return ""
     (text,) = process.ledger.calls_named(grant.request_id, [grant.ref])
     steps = decode_call(process.runtime.app, text)
-    steps[grant.step]["args"] = tuple(asked.args[len(data) :])
-    steps[grant.step]["kwargs"] = {name: value for name, value in asked.kwargs.items() if name != "report"}
+    step = steps[grant.step]
+    if len(asked.args) < len(data) or not all(map(operator.is_, asked.args, data)):
+        data, step["immutable"] = (), True  # it says itself what it gets instead
+    step["args"] = tuple(asked.args[len(data) :])
+    step["kwargs"] = {name: value for name, value in asked.kwargs.items() if not isinstance(value, Report)}
+    if grant.ref == "gathering" and wants_report(task.run, asked.args, step["kwargs"]):
+        step["kwargs"]["report"] = None
+    if task.typing:
+        task.__header__(*asked.args, **step["kwargs"])
     return encode_call(process.runtime.app, steps)
 
 
 def _is_outcome(error: BaseException) -> bool:
-    """Whether it is what the task's code came to, as against the end of this process."""
-    if isinstance(error, SystemExit):
-        return not (isinstance(error.code, int) and error.code in SIGNALLED)
-    return isinstance(error, Exception)
+    """Whether it is what the task's code came to, whatever that is, as against the end of this process."""
+    return not (isinstance(error, SystemExit) and isinstance(error.code, int) and error.code in SIGNALLED)
