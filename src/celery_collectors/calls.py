@@ -6,7 +6,6 @@ any process can send them: whoever opened it, a sweeper, the worker that finishe
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,17 +32,17 @@ def encode_call(app: Celery, steps: Sequence[Signature]) -> str:
     Raises:
         kombu.exceptions.EncodeError: for arguments that the serializer can't take.
     """
-    plain = [dict(step) for step in steps]
+    plain = [{**step, "options": sent_options(step)} for step in steps]
     media, encoding, data = serialization.dumps(plain, app.conf.task_serializer)
     binary = isinstance(data, bytes)
-    text = base64.b64encode(data).decode() if binary else data
+    text = data.decode("latin-1") if binary else data  # bytes as they are: an id can be found and replaced in them
     return msgspec.json.encode(_Stored(media=media, encoding=encoding, data=text, binary=binary)).decode()
 
 
 def decode_call(app: Celery, text: str) -> list[Signature]:
     """Read back what :func:`encode_call` wrote."""
     stored = msgspec.json.decode(text, type=_Stored)
-    data = base64.b64decode(stored.data) if stored.binary else stored.data
+    data = stored.data.encode("latin-1") if stored.binary else stored.data
     accept = serialization.prepare_accept_content([*app.conf.accept_content, app.conf.task_serializer])
     plain = serialization.loads(data, stored.media, stored.encoding, accept=accept)
     return [Signature.from_dict(step, app=app) for step in plain]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from celery.canvas import Signature, group, maybe_signature
+from celery.utils.functional import maybe_list
 
 _LATER = ("countdown", "eta", "expires")
 
@@ -44,21 +45,32 @@ def members_of(header: Any) -> tuple[Member, ...]:
     Raises:
         TypeError: for what can't be one.
     """
+    options: Mapping[str, Any] = {}
     if isinstance(header, group):
         signatures: Iterable[Any] = header.tasks
+        options = header.options
     elif isinstance(header, Signature):
         signatures = [header]
     elif isinstance(header, Iterable) and not isinstance(header, (str, bytes)):
         signatures = header
     else:
         raise TypeError(f"a chord's header is a group or signatures, not {_what(header)}")
-    return tuple(_member(maybe_signature(one)) for one in signatures)
+    return tuple(_member(maybe_signature(one)).with_more((), {}, options) for one in signatures)
 
 
 def _member(signature: Any) -> Member:
-    if _kind(signature) != "chain":
+    if not isinstance(signature, Signature) or _kind(signature) != "chain":
         return Member((_task(signature, "a chord's member"),))
-    return Member(tuple(_task(maybe_signature(one), "a step of a chord's member") for one in signature.tasks))
+    steps = tuple(_task(maybe_signature(one), "a step of a chord's member").clone() for one in signature.tasks)
+    if not steps:
+        raise TypeError("a chord's member can't be a chain of nothing")
+    options = dict(signature.options)  # what is said of a chain holds for its first task, but for its links
+    for link in maybe_list(options.pop("link", None)) or ():
+        steps[-1].link(link)
+    for link in maybe_list(options.pop("link_error", None)) or ():
+        for step in steps:
+            step.link_error(link)
+    return Member(steps).with_more((), {}, options)
 
 
 def callback_of(body: Any, *, link: Any = None, link_error: Any = None) -> Callback:
@@ -86,9 +98,9 @@ def _links(link: Any) -> list[Any]:
 
 
 def _task(signature: Any, what: str) -> Any:
-    kind = _kind(signature)
     if not isinstance(signature, Signature):
         raise TypeError(f"{what} is a signature such as task.s(…), not {_what(signature)}")
+    kind = _kind(signature)
     if kind == "chain":
         raise TypeError(f"{what} can't be a chain; let its task do the steps, or open it where they are done")
     if kind in ("group", "chord", "chunks"):
@@ -96,8 +108,8 @@ def _task(signature: Any, what: str) -> Any:
     return signature
 
 
-def _kind(signature: Any) -> str | None:
-    return getattr(signature, "subtask_type", None)
+def _kind(signature: Signature) -> str | None:
+    return "chunks" if signature.task == "celery.chunks" else signature.get("subtask_type")
 
 
 def _what(thing: Any) -> str:

@@ -14,6 +14,7 @@ from celery.canvas import Signature
 from celery_collectors.calls import encode_call, says_acks_early, seconds_until, sent_options
 from celery_collectors.canvas.members import Callback, Member
 from celery_collectors.collectors import Collectors
+from celery_collectors.dispatch.messages import takes_error
 from celery_collectors.ledger import LinkPlan, RunPlan, StagePlan, StepPlan
 from celery_collectors.model import STAGES, Policy
 from celery_collectors.plan import Plan, run_names, run_plan, stage_plan
@@ -21,7 +22,7 @@ from celery_collectors.registry import Collector, Stage, check_topic
 from celery_collectors.worker.data import MISSING, wants_report
 
 NOT_GIVEN = object()
-NO_LIMIT_MS = 366 * 24 * 3600 * 1000  # the deadline ends it
+NO_LIMIT_MS = 366 * 24 * 3600 * 1000  # of a link, which no deadline ends
 LIMIT_GRACE_S = 5  # a task's own hard limit acts first
 ROUTED = ("queue", "routing_key", "exchange", "priority")
 
@@ -51,7 +52,9 @@ class ChordPlanner:
         if task is not None and self.stage is None and wants_report(task.run, args, signature.kwargs):
             signature.kwargs["report"] = None
 
-    def plan(self, policy: Policy, *, topic: str | None, missing: Any, result_id: str | None) -> Plan:
+    def plan(
+        self, policy: Policy, *, topic: str | None, missing: Any, result_id: str | None, deadline_s: float
+    ) -> Plan:
         """The plan.
 
         Raises:
@@ -66,11 +69,15 @@ class ChordPlanner:
             for position, step in enumerate(member.steps):
                 self._check(step, data=min(position, 1))
         self._check(self.callback.signature, data=1)
+        for link in self.callback.links:
+            self._check(link, data=1)
+        for link in self.callback.error_links:
+            self._check(link, data=3 if takes_error(self.app, link.task) else 1)
         return Plan(
             topic=topic,
             policy=policy,
             runs=tuple(
-                self._run(member, name, name in policy.required)
+                self._run(member, name, name in policy.required, int(deadline_s * 1000))
                 for member, name in zip(self.members, self.names, strict=True)
             ),
             stages=tuple(self._stages()),
@@ -116,7 +123,7 @@ class ChordPlanner:
 
     # Members --------------------------------------------------------------------------------------
 
-    def _run(self, member: Member, name: str, required: bool) -> RunPlan:
+    def _run(self, member: Member, name: str, required: bool, deadline_ms: int) -> RunPlan:
         first, *rest = (self._step(step) for step in member.steps)
         collector = self._collector_of(member.steps[0])
         now = datetime.now(UTC)
@@ -126,7 +133,7 @@ class ChordPlanner:
             task=first.task,
             queue=first.queue,
             retries=first.retries,
-            timeout_ms=first.timeout_ms,
+            timeout_ms=min(first.timeout_ms, deadline_ms),  # its message's hard limit, too: that frees the slot
             backoff_ms=base.backoff_ms if base else 0,
             backoff_cap_ms=base.backoff_cap_ms if base else 0,
             required=required,

@@ -79,7 +79,7 @@ class ChordResult(AsyncResult):  # type: ignore[misc]
         except WaitTimeout as error:
             raise CeleryTimeoutError(str(error)) from error
         meta = self._get_task_meta()
-        if propagate and isinstance(meta["result"], BaseException):
+        if propagate and meta["status"] in states.PROPAGATE_STATES:  # a callback may also return an exception
             raise meta["result"]
         if callback is not None:
             callback(self.id, meta["result"])

@@ -20,6 +20,9 @@ from celery_collectors.collectors import Collectors, as_uuid, task_key
 from celery_collectors.model import Policy
 from celery_collectors.plan import Plan
 
+_ASKED_OF_PARTS = ("get", "clone", "freeze", "options", "subtask_type", "task", "tasks")
+"""What a group or chord of Celery's own asks of its parts, before it sends any."""
+
 
 class chord:  # noqa: N801 - Celery's own name
     """Run tasks in parallel, and a callback with what arrived: ``chord(header, deadline=30)(callback)``.
@@ -123,8 +126,14 @@ class chord:  # noqa: N801 - Celery's own name
         members = [member.with_more(args, kwargs or {}, options) for member in self._members]
         planner = ChordPlanner(Collectors.of(app), members, callback)
         policy = Policy(min_ok=self._min_ok, required=self._required, first=self._first)
-        request_id = str(uuid.uuid4()) if self._request_id is None else as_uuid(self._request_id)
-        plan = planner.plan(policy, topic=self._topic, missing=self._missing, result_id=task_id or request_id)
+        request_id = str(uuid.uuid4()) if self._request_id is None else as_uuid(str(self._request_id))
+        plan = planner.plan(
+            policy,
+            topic=self._topic,
+            missing=self._missing,
+            result_id=task_id or request_id,
+            deadline_s=planner.collectors.times(*self._times)[0],
+        )
         if app.conf.task_always_eager:
             return run_here(planner, plan, request_id=request_id, missing=self._missing)
         return self._open(planner.collectors, plan, request_id, task_id)
@@ -166,6 +175,11 @@ class chord:  # noqa: N801 - Celery's own name
     def __ror__(self, _other: Any) -> NoReturn:
         raise TypeError("a chord can't be part of a chain or group; let a task before it open it")
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _ASKED_OF_PARTS:
+            raise TypeError("a chord can't be part of a chain or group; let a task before it open it")
+        raise AttributeError(f"a chord has no {name!r}")
+
     def __repr__(self) -> str:
         return f"<chord of {len(self._members)}, then {self.body!r}>"
 
@@ -173,11 +187,14 @@ class chord:  # noqa: N801 - Celery's own name
 def _question(plan: Plan, request_id: str) -> bytes:
     """What makes this chord another than those that the same task opens beside it.
 
-    An id that was made up for it is no part of that: a second delivery of the task makes up another.
+    An id that was made up for it is no part of that: a second delivery of the task makes up another. Nor is how long it
+    still is until a member's time.
     """
-    question = msgspec.json.encode(plan).replace(request_id.encode(), b"")
+    timeless = [msgspec.structs.replace(run, delay_ms=None, expires_ms=None) for run in plan.runs]
+    asked = msgspec.structs.replace(plan, runs=tuple(timeless))
+    question = msgspec.json.encode(asked).replace(request_id.encode(), b"")
     if not current_task:
         return question
-    asked: Counter[bytes] = current_task.request.__dict__.setdefault("collectors_chords", Counter())
-    asked[question] += 1
-    return b"%d %s" % (asked[question], question)
+    before: Counter[bytes] = current_task.request.__dict__.setdefault("collectors_chords", Counter())
+    before[question] += 1
+    return b"%d %s" % (before[question], question)
