@@ -187,6 +187,11 @@ def check_signature(function: Callable[..., Any], what: str, fillable: Iterable[
         )
 
 
+def asks_for(function: Callable[..., Any], name: str) -> bool:
+    """Whether one of a function's parameters after the first has this name."""
+    return name in list(inspect.signature(function).parameters)[1:]
+
+
 def fill(
     function: Callable[..., Any],
     first: Any,

@@ -58,15 +58,23 @@ class Dispatcher:
             LedgerUnavailable: when the ledger could not be told; then too.
         """
         for batch in _batches(orders):
-            stored = [order for order in batch if order.ref == RESULT and self._store(order)]
-            self._ledger.published(stored)
-            messages = [order for order in batch if order.ref != RESULT]
-            if messages:
-                known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
-                stored_calls = self._ledger.calls(messages) if known is None else known
-                with self._lock:
-                    sent = self._send(messages, stored_calls)
-                self._ledger.published(sent)
+            self._ledger.published(self.send(batch, calls))
+
+    def send(self, batch: Sequence[Order], calls: Mapping[str, str] | None = None) -> list[Order]:
+        """Publish some orders, and return those that the ledger should hear of: soon, or they come again.
+
+        Raises:
+            BrokerUnavailable: when the broker can't be reached.
+            LedgerUnavailable: when the orders' calls can't be read.
+        """
+        done = [order for order in batch if order.ref == RESULT and self._store(order)]
+        messages = [order for order in batch if order.ref != RESULT]
+        if not messages:
+            return done
+        known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
+        stored_calls = self._ledger.calls(messages) if known is None else known
+        with self._lock:
+            return done + self._send(messages, stored_calls)
 
     def _store(self, order: Order) -> bool:
         try:

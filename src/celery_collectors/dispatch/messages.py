@@ -77,6 +77,7 @@ def send_call(app: Celery, producer: Any, order: Order, signature: Signature, qu
             "retry": False,
             "retries": order.failures,
             "ignore_result": True,
+            "expires": None,  # the task's own, too: the ledger ends what is late
             "add_to_parent": False,
             "time_limit": min(own_limit_s or limit_s, limit_s),
             "kwargsrepr": _shown(signature.kwargs, order),

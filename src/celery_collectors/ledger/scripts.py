@@ -69,13 +69,12 @@ def unavailable(where: str, error: RedisError) -> str:
 
 @cache
 def source(name: str) -> str:
-    """The full text of a script: the rendered tables, the prelude, and its own file."""
+    """The full text of a script: the rendered tables, what all of them share, and its own file."""
     folder = files("celery_collectors.ledger")
     return "\n".join(
         (
             tables(),
-            folder.joinpath("prelude.lua").read_text(encoding="utf-8"),
-            folder.joinpath(f"{name}.lua").read_text(encoding="utf-8"),
+            *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", "life", name)),
         )
     )
 

@@ -132,6 +132,7 @@ def hand_back(runtime: Runtime) -> None:
         return
     for held in process.keeper.held():
         _hand_back_one(process, held)
+    process.teller.flush()
 
 
 def _hand_back_one(process: Process, held: Held) -> None:

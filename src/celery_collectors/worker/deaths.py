@@ -36,7 +36,6 @@ class Note(msgspec.Struct, frozen=True):
 
 
 _REVOKED = ErrorInfo(type="Revoked", kind="system", message="its task was revoked", retryable=True)
-_EXPIRED = ErrorInfo(type="Timeout", kind="transient", message="its message expired in the queue", retryable=True)
 _OVER_LIMIT = ErrorInfo(type="Timeout", kind="transient", message="ran into its hard time limit", retryable=True)
 
 
@@ -69,7 +68,8 @@ def noting(runtime: Runtime, theirs: str | type) -> type:
             return super().terminate(pool, signal)
 
         def _announce_revoked(self, reason: str, terminated: Any, signum: Any, expired: Any) -> None:
-            self._note(None, *(("timed_out", _EXPIRED) if expired else ("cancelled", _REVOKED)))
+            if not expired:  # our messages don't expire: the ledger ends what is late
+                self._note(None, "cancelled", _REVOKED)
             super()._announce_revoked(reason, terminated, signum, expired)
 
         def _note(self, pid: int | None, *ended: Any) -> None:

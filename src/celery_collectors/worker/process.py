@@ -28,6 +28,7 @@ from celery_collectors.registry import Registry
 from celery_collectors.settings import Settings
 from celery_collectors.worker.keeper import Keeper
 from celery_collectors.worker.loop import Loop
+from celery_collectors.worker.teller import Teller
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,11 @@ class Process:
         return Dispatcher(self.runtime.app, self.ledger, self.reader, self.settings)
 
     @cached_property
+    def teller(self) -> Teller:
+        """Tells the ledger what was sent."""
+        return Teller(self.ledger)
+
+    @cached_property
     def keeper(self) -> Keeper:
         """Keeps this process's leases."""
         return Keeper(self.ledger, self.owner, self.settings.renew_s)
@@ -100,7 +106,7 @@ class Process:
         if not orders:
             return
         try:
-            self.dispatcher.publish(orders)
+            self.teller.tell(self.dispatcher.send(orders))
         except UnavailableError as error:
             log.warning("%d messages wait in the ledger: %s", len(orders), error)
 

@@ -10,7 +10,7 @@ from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
-from celery_collectors.registry import Stage, fill
+from celery_collectors.registry import Stage, asks_for, fill
 from celery_collectors.worker.attempt import Attempt, Ended, as_items, stage_ended
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.data import instead
@@ -51,16 +51,17 @@ def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, giv
         # A connection of its own: this thread may be left behind in the middle of a reply.
         with within(), process.reading() as reader:
             enter_context(grant)
-            report = reader.report(grant.request_id)
-            by_name = {"topic": grant.topic, "request_id": grant.request_id, "report": report}
-            yield from run_stage(stage, _input(process, reader, grant, report), by_name, given)
+            by_name: dict[str, Any] = {"topic": grant.topic, "request_id": grant.request_id}
+            if grant.call or asks_for(stage.function, "report"):
+                by_name["report"] = reader.report(grant.request_id)
+            yield from run_stage(stage, _input(process, reader, grant, by_name.get("report")), by_name, given)
 
     # Not killed when left behind: its code may be reading from the ledger.
     return Bounded(produce, f"{grant.name} {grant.request_id}", kill=False)
 
 
-def _input(process: Process, reader: Reader, grant: Grant, report: Report) -> Iterator[Any]:
-    if grant.call:
+def _input(process: Process, reader: Reader, grant: Grant, report: Report | None) -> Iterator[Any]:
+    if report is not None and grant.call:
         return reader.results(report, instead(process, grant.request_id))
     if grant.ref == "gathering":
         return reader.results_of_runs(grant.request_id)

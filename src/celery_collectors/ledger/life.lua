@@ -1,0 +1,315 @@
+-- The life of a request, its runs, stages and links: what follows from what. Comes after prelude.lua in every script.
+
+-- What follows a chord's end: its result is stored where Celery looks for it, and its links are called.
+local function follow(head, state, reply)
+  local kind = (state == 'complete' or state == 'partial') and 'link' or state == 'failed' and 'link_error'
+  for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
+    if link.kind == kind then
+      local rec = {
+        name = link.name, task = link.task, queue = link.queue, priority = link.priority, once = link.once,
+        retries = 0, timeout_ms = link.timeout_ms, backoff_ms = 0, backoff_cap_ms = 0, call = true,
+        state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
+      }
+      put_rec(head.id, link.ref, rec)
+      reply.orders[#reply.orders + 1] = order(head, link.ref, rec)
+    end
+  end
+  if head.result_id then
+    local rec = { name = head.result_id, task = '', queue = '', state = 'queued', delivery = 1, failures = 0 }
+    put_rec(head.id, 'result', rec)
+    reply.orders[#reply.orders + 1] = order(head, 'result', rec)
+  end
+end
+
+local function finish(head, state, err, reply)
+  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+    error('a request can not go from ' .. head.state .. ' to ' .. state)
+  end
+  local fields = { state = state, finished_at = NOW }
+  if err then fields.error = cjson.encode(err) end
+  set_head(head, fields)
+  redis.call('ZREM', DUE, head.id)
+  emit(head, 'request', head.topic, state, err and { error = err })
+  follow(head, state, reply)
+  for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
+    redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
+  end
+  redis.call('PUBLISH', key('ended', head.id), state) -- for whoever waits; who misses it looks again by itself
+end
+
+-- Begin an attempt of a queued run or stage; the lease is its score among what is due.
+local function begin(head, ref, rec, who)
+  move(rec, 'running')
+  rec.attempt = rec.attempt + 1
+  rec.wait_ms = rec.wait_ms or NOW - rec.queued_at
+  rec.started_at, rec.ended_at, rec.run_ms = NOW, nil, nil
+  rec.owner, rec.worker, rec.token = who.owner, who.worker, who.token
+  rec.ends_at = math.min(NOW + rec.timeout_ms, latest(head, ref))
+  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+  redis.call('ZADD', DUE, math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms), member(head.id, ref))
+  redis.call('ZADD', PROCS, NOW, who.owner)
+  put_rec(head.id, ref, rec)
+  emit_rec(head, ref, rec)
+end
+
+local function grant(head, ref, rec)
+  return {
+    go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
+    generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
+    deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
+    call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
+  }
+end
+
+-- The next declared stage after `index` stages are done, or the end.
+-- `who` is set when the caller could go on with it in place; it does so when the stage is known to be short.
+local function enter_stage(head, index, who, reply)
+  local stages = cjson.decode(head.stages)
+  local stage = stages[index + 1]
+  if not stage then
+    return finish(head, head.missing > 0 and 'partial' or 'complete', nil, reply)
+  end
+  local state = STAGE_STATE[stage.ref]
+  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+    error('a request can not go from ' .. head.state .. ' to ' .. state)
+  end
+  set_head(head, { state = state, stage = index + 1 })
+  redis.call('ZADD', DUE, head.finish_at, head.id)
+  if NOW >= head.finish_at then reply.more = true end -- nobody was there in time: the same sweeper ends it
+  emit(head, 'request', head.topic, state)
+  local rec = {
+    name = stage.name, task = stage.task, queue = stage.queue, retries = stage.retries,
+    timeout_ms = head.finish_at - NOW, backoff_ms = stage.backoff_ms, backoff_cap_ms = stage.backoff_cap_ms,
+    state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
+    call = stage.call, priority = stage.priority, once = stage.once,
+  }
+  local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
+  local here = who and head.messages == 'auto' and not stage.call -- a chord's callback is always a message
+  if here and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
+    begin(head, stage.ref, rec, who)
+    reply.next = grant(head, stage.ref, rec)
+  else
+    put_rec(head.id, stage.ref, rec)
+    reply.orders[#reply.orders + 1] = order(head, stage.ref, rec)
+  end
+end
+
+-- The policy; model.Policy says the same in Python, and a test holds them together.
+local function is_met(head)
+  return head.answered >= head.min_ok and head.required_open == 0
+end
+local function is_impossible(head)
+  return head.required_missing > 0 or head.answered + head.open < head.min_ok
+end
+local function ends_early(head)
+  return head.first ~= nil and head.answered >= head.first and is_met(head)
+end
+
+local function finish_collecting(head, who, reply)
+  if is_met(head) then return enter_stage(head, 0, who, reply) end
+  finish(head, 'failed', {
+    type = 'PolicyNotMet', kind = 'transient', retryable = true,
+    message = head.required_open > 0
+      and string.format('%d required subcollectors did not answer', head.required_open)
+      or string.format('%d answered, and min_ok asks for %d', head.answered, head.min_ok),
+  }, reply)
+end
+
+local function count_end(head, rec)
+  local fields = { open = head.open - 1 }
+  if RUN_ANSWERED[rec.state] then
+    fields.answered = head.answered + 1
+    if rec.required then fields.required_open = head.required_open - 1 end
+  else
+    if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end
+    if rec.required then fields.required_missing = head.required_missing + 1 end
+  end
+  set_head(head, fields)
+end
+
+-- The end of a run's or stage's life, as its record tells it.
+local function conclude(rec, state, err)
+  move(rec, state)
+  rec.ended_at, rec.error = NOW, err
+  rec.owner, rec.token, rec.published_at = nil, nil, nil -- the living need them; a finished request should be small
+  if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
+  rec.wait_ms = rec.wait_ms or math.max(0, NOW - rec.queued_at) -- it may not have been due yet
+end
+
+local function end_rec(head, ref, rec, state, err)
+  conclude(rec, state, err)
+  put_rec(head.id, ref, rec)
+  forget(head, ref, rec)
+  emit_rec(head, ref, rec, { items = rec.items or 0, error = err })
+end
+
+local function end_run(head, ref, rec, state, err)
+  end_rec(head, ref, rec, state, err)
+  count_end(head, rec)
+end
+
+local function seconds(ms) return string.format('%.1f s', ms / 1000) end
+
+local function closing_error(head, rec, state)
+  if state == 'timed_out' then
+    local message
+    if rec.attempt == 0 and NOW < rec.queued_at then
+      message = 'was not due before the deadline'
+    elseif rec.attempt == 0 then
+      message = 'waited ' .. seconds(NOW - rec.queued_at) .. ' in the queue and never started before the deadline'
+    elseif rec.state == 'running' then
+      message = 'was still running at the deadline, after ' .. seconds(NOW - rec.started_at)
+    elseif rec.error then
+      message = 'the deadline came before another attempt; the last one failed: ' .. rec.error.message
+    else
+      message = 'the deadline came before it could run again'
+    end
+    return { type = 'Timeout', kind = 'transient', message = message, retryable = true }
+  end
+  if state == 'cancelled' then
+    return { type = 'Cancelled', kind = 'system', message = 'the request was cancelled', retryable = true }
+  end
+  return nil -- skipped: nothing went wrong
+end
+
+-- End the runs that are still open, some at a time; true once none is left.
+local may_close = CLOSE_AT_ONCE
+local function close(head)
+  local at = head.cursor or 0
+  while at < head.runs and may_close > 0 and head.open > 0 do
+    local ref = tostring(at)
+    local rec = get_rec(head.id, ref)
+    if not RUN_ENDED[rec.state] then
+      end_run(head, ref, rec, head.closing, closing_error(head, rec, head.closing))
+    end
+    at, may_close = at + 1, may_close - 1
+  end
+  if head.open == 0 or at >= head.runs then
+    redis.call('HDEL', key('request', head.id), 'closing', 'cursor')
+    head.closing, head.cursor = nil, nil
+    return true
+  end
+  set_head(head, { cursor = at })
+  redis.call('ZADD', DUE, NOW, head.id)
+  return false
+end
+
+local function begin_closing(head, state, who, reply)
+  set_head(head, { closing = state, cursor = 0 })
+  if close(head) and not REQUEST_ENDED[head.state] then finish_collecting(head, who, reply) end
+end
+
+-- A run has ended: does that decide the request?
+local function after_run(head, who, reply)
+  if head.closing then return end -- whoever is closing it decides
+  if head.open == 0 then
+    finish_collecting(head, who, reply)
+  elseif ends_early(head) or is_impossible(head) then
+    begin_closing(head, 'skipped', who, reply)
+  end
+end
+
+-- A run has failed for good, or a stage, or a link.
+local function give_up(head, ref, rec, state, err, reply)
+  if is_link(ref) then return end_rec(head, ref, rec, state, err) end
+  if is_stage(ref) then
+    end_rec(head, ref, rec, state, err)
+    return finish(head, state == 'cancelled' and 'cancelled' or 'failed', err, reply)
+  end
+  end_run(head, ref, rec, state, err)
+  after_run(head, nil, reply)
+end
+
+local function requeue(head, ref, rec, reply)
+  move(rec, 'queued')
+  rec.queued_at, rec.owner, rec.token = NOW, nil, nil
+  put_rec(head.id, ref, rec)
+  emit_rec(head, ref, rec)
+  reply.orders[#reply.orders + 1] = order(head, ref, rec)
+end
+
+-- An attempt failed: again after a pause if that can help and there is time, else the end of it.
+local function fail(head, ref, rec, state, err, jitter, reply, asked_ms)
+  rec.failures = rec.failures + 1
+  rec.error = err
+  local pause = math.min(rec.backoff_cap_ms, rec.backoff_ms * 2 ^ (rec.failures - 1))
+  pause = asked_ms or math.floor(pause * (0.5 + jitter / 2)) -- a task that asks to be tried again says when
+  local again = asked_ms or err.retryable and rec.failures <= rec.retries
+  if again and NOW + pause < latest(head, ref) and not head.closing then
+    move(rec, 'retrying')
+    rec.ended_at = NOW
+    put_rec(head.id, ref, rec)
+    redis.call('ZADD', DUE, NOW + pause, member(head.id, ref))
+    emit_rec(head, ref, rec, { error = err, delay_s = pause / 1000 })
+    reply.state, reply.delay_ms = 'retrying', pause
+  else
+    give_up(head, ref, rec, state, err, reply)
+  end
+end
+
+local ONCE = 'its process died, and a task with acks_late=False is not run again'
+
+-- A lease has lapsed, or its process is known to be dead.
+local function lapse(head, ref, rec, crashed, jitter, cap, reply)
+  if not crashed and NOW >= rec.ends_at then
+    local message = 'ran into its time limit after ' .. seconds(rec.ends_at - rec.started_at)
+    return fail(head, ref, rec, 'timed_out',
+      { type = 'Timeout', kind = 'transient', message = message, retryable = true }, jitter, reply)
+  end
+  if crashed then rec.crashes = rec.crashes + 1 end
+  if rec.crashes < cap and not rec.once then return requeue(head, ref, rec, reply) end
+  give_up(head, ref, rec, 'lost', {
+    type = 'Lost', kind = 'system', retryable = false,
+    message = rec.once and ONCE or string.format('the process running it died %d times', rec.crashes),
+  }, reply)
+end
+
+-- An attempt is given back untouched; a task that must not be run again is lost all the same once it has begun.
+local function hand_back(head, ref, rec, reply)
+  if not rec.once then return requeue(head, ref, rec, reply) end
+  give_up(head, ref, rec, 'lost', { type = 'Lost', kind = 'system', retryable = false, message = ONCE }, reply)
+end
+
+-- A chain's next task: the same run goes on, under another delivery, so that older messages are void.
+local function next_step(head, ref, rec, reply)
+  local step = table.remove(rec.more, 1)
+  forget(head, ref, rec) -- before it names another queue
+  rec.step, rec.delivery, rec.failures, rec.crashes = (rec.step or 0) + 1, rec.delivery + 1, 0, 0
+  rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority, step.once
+  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries or 0
+  rec.items, rec.bytes, rec.expires_at = nil, nil, nil -- what was made is no answer; what has begun does not expire
+  if #rec.more == 0 then rec.more = nil end
+  if rec.state == 'retrying' then move(rec, 'queued') end -- an attempt that was given up came home after all
+  if rec.state == 'running' then return requeue(head, ref, rec, reply) end
+  put_rec(head.id, ref, rec)
+  reply.orders[#reply.orders + 1] = order(head, ref, rec)
+end
+
+-- A task may ask to be tried again with other arguments; they are part of the call that is published then.
+local function ask_again(head, ref)
+  if A.again_ms and #ARGV[2] > 0 then redis.call('HSET', key('calls', head.id), ref, ARGV[2]) end
+end
+
+-- Whether this very attempt was settled already, by a call whose reply was lost. A success that comes after its
+-- attempt was given up is not that: it is news. A chain has gone on since, with nothing answered yet.
+local function settled_before(rec)
+  return rec.settled == A.attempt and rec.generation == A.generation
+    and (not RUN_ANSWERED[A.state] or RUN_ANSWERED[rec.state] or (rec.step or 0) > (A.step or 0))
+end
+
+-- The stage that the lost reply gave to its caller, if it still is the caller's.
+local function again(head, who)
+  local stage = who and head.stage > 0 and cjson.decode(head.stages)[head.stage]
+  local rec = stage and not REQUEST_ENDED[head.state] and get_rec(head.id, stage.ref)
+  return rec and rec.state == 'running' and rec.token == who.token and grant(head, stage.ref, rec) or nil
+end
+
+local function learn(task, run_ms) -- a moving average of run times
+  local known = tonumber(redis.call('HGET', TIMES, task))
+  redis.call('HSET', TIMES, task, known and (known * 0.8 + run_ms * 0.2) or run_ms)
+end
+
+local function answer(reply)
+  if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
+  return cjson.encode(reply)
+end
