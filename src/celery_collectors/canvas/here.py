@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from celery.canvas import chain
+import anyio
 from celery.result import EagerResult
 from msgspec.structs import replace
 
@@ -16,7 +16,8 @@ from celery_collectors.dispatch.results import celery_error, celery_state
 from celery_collectors.model import ErrorInfo, Outcome, Report, RequestState, RunState
 from celery_collectors.plan import Plan
 from celery_collectors.registry import fill
-from celery_collectors.worker.attempt import as_items, describe
+from celery_collectors.worker.attempt import as_items, describe, is_async_items
+from celery_collectors.worker.data import wants_report
 
 
 class EagerChordResult(EagerResult):  # type: ignore[misc]
@@ -32,12 +33,23 @@ class EagerChordResult(EagerResult):  # type: ignore[misc]
         return self._report
 
 
+class Ended(NamedTuple):
+    """How a member ended: a value, or an error."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+    @property
+    def items(self) -> int:
+        """As the worker counts them."""
+        return len(self.value) if isinstance(self.value, (list, tuple)) else int(self.value is not None)
+
+
 def run_here(planner: ChordPlanner, plan: Plan, *, request_id: str, missing: Any) -> EagerChordResult:
     """Run a planned chord here and now."""
     created_at = datetime.now(UTC)
-    ended = [_run(member) for member in planner.members]
-    outcomes = {name: _outcome(one) for name, one in zip(planner.names, ended, strict=True)}
-    answered = [name for name, one in zip(planner.names, ended, strict=True) if one.successful()]
+    ended = [_run(planner, member) for member in planner.members]
+    answered = [name for name, one in zip(planner.names, ended, strict=True) if one.error is None]
     required_open = len(set(plan.policy.required) - set(answered))
     met = plan.policy.is_met(answered=len(answered), required_open=required_open)
     report = Report(
@@ -46,25 +58,43 @@ def run_here(planner: ChordPlanner, plan: Plan, *, request_id: str, missing: Any
         state=_state(met, len(ended) - len(answered)),
         created_at=created_at,
         finished_at=datetime.now(UTC),
-        outcomes=outcomes,
+        outcomes={name: _outcome(one) for name, one in zip(planner.names, ended, strict=True)},
         error=None if met else _not_met(len(answered), plan),
     )
     if not met:
         return _failed(planner, report)
     instead = [] if missing is NOT_GIVEN else [missing]
-    results = [value for one in ended for value in ([one.result] if one.successful() else instead)]
+    results = [value for one in ended for value in ([one.value] if one.error is None else instead)]
     return _call_back(planner, report, results)
 
 
-def _run(member: Member) -> Any:
-    steps = member.steps
-    return (steps[0] if len(steps) == 1 else chain(*steps)).apply(throw=False)
+def _run(planner: ChordPlanner, member: Member) -> Ended:
+    value: Any = None
+    for position, step in enumerate(member.steps):
+        ended = step.apply((value,) if position else (), throw=False)
+        if not ended.successful():
+            return Ended(error=ended.result)
+        try:
+            value = _listed(ended.result) if planner.is_collector(step) else ended.result
+        except Exception as error:  # noqa: BLE001 - a generator's code, which runs only now
+            return Ended(error=error)
+    return Ended(value)
 
 
-def _outcome(ended: Any) -> Outcome:
-    if ended.successful():
-        return Outcome(state=RunState.OK, attempts=1)
-    return Outcome(state=RunState.FAILED, attempts=1, error=describe(ended.result))
+def _listed(returned: Any) -> list[Any]:
+    """A collector's items, as the callback gets them."""
+
+    async def collected() -> list[Any]:
+        return [item async for item in returned]
+
+    return anyio.run(collected) if is_async_items(returned) else list(as_items(returned))
+
+
+def _outcome(ended: Ended) -> Outcome:
+    if ended.error is not None:
+        return Outcome(state=RunState.FAILED, attempts=1, error=describe(ended.error))
+    empty = not ended.items and ended.value is not None
+    return Outcome(state=RunState.EMPTY if empty else RunState.OK, attempts=1, items=ended.items)
 
 
 def _state(met: bool, missing: int) -> RequestState:
@@ -81,27 +111,39 @@ def _not_met(answered: int, plan: Plan) -> ErrorInfo:
 
 
 def _call_back(planner: ChordPlanner, report: Report, results: list[Any]) -> EagerChordResult:
-    signature = planner.callback.signature
-    ended = (signature if signature.immutable else signature.clone((results,))).apply()
-    if not ended.successful():
-        error = describe(ended.result)
-        return _failed(planner, replace(report, state=RequestState.FAILED, error=error), ended.result)
-    value = _stages(planner, report, ended.result) if planner.stage else ended.result
+    try:
+        value = _stages(planner, report, results) if planner.stage else _called(planner, report, results)
+    except Exception as error:  # noqa: BLE001 - the boundary of the callback's code
+        return _failed(planner, replace(report, state=RequestState.FAILED, error=describe(error)), error)
     report = replace(report, result=value, finished_at=datetime.now(UTC))
     for link in planner.callback.links:
-        (link if link.immutable else link.clone((value,))).apply()
+        link.apply((value,))
     return EagerChordResult(report, value)
 
 
-def _stages(planner: ChordPlanner, report: Report, gathered: Any) -> Any:
-    """What follows the declared gathering stage."""
-    data: Any = list(as_items(gathered))
+def _called(planner: ChordPlanner, report: Report, results: list[Any]) -> Any:
+    """What the callback returns, or raises."""
+    signature = planner.callback.signature.clone()
+    task = planner.app.tasks[signature.task]
+    args = signature.args if signature.immutable else (results, *signature.args)
+    if wants_report(task.run, args, signature.kwargs):
+        signature.kwargs["report"] = report
+    ended = signature.apply((results,), throw=False)
+    if not ended.successful():
+        raise ended.result
+    return ended.result
+
+
+def _stages(planner: ChordPlanner, report: Report, results: list[Any]) -> Any:
+    """What the declared stages make of it, from gathering on."""
+    data: Any = results
     by_name = {"topic": report.topic, "request_id": report.request_id, "report": report}
     for stage in planner.collectors.registry.stages_in_order():
-        if stage.ref == "cleanup":
-            data = list(as_items(fill(stage.function, iter(data), by_name)()))
-        elif stage.ref == "process":
-            data = fill(stage.function, iter(data), by_name)()
+        signature = planner.callback.signature
+        given = (signature.args, signature.kwargs) if stage.ref == "gathering" else ()
+        data = fill(stage.function, iter(data), by_name, *given)()
+        if stage.ref != "process":
+            data = list(as_items(data))
     return data
 
 
@@ -109,5 +151,5 @@ def _failed(planner: ChordPlanner, report: Report, cause: BaseException | None =
     error = cause or celery_error(report)
     for link in planner.callback.error_links:
         said = (None, error, None) if takes_error(planner.app, link.task) else (report.request_id,)
-        (link if link.immutable else link.clone(said)).apply()
+        link.apply(said)
     return EagerChordResult(report, error)

@@ -96,6 +96,10 @@ class ChordPlanner:
         declared = self.collectors.registry.collectors.values()
         return next((one for one in declared if one.task.name == signature.task), None)
 
+    def is_collector(self, signature: Signature) -> bool:
+        """Whether its task is a declared collector."""
+        return self._collector_of(signature) is not None
+
     def _stage_of(self, signature: Signature) -> Stage | None:
         declared = self.collectors.registry.stages.values()
         return next((one for one in declared if one.task.name == signature.task), None)
