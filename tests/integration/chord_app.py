@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from celery import Task, group
@@ -54,6 +54,13 @@ def block_until(word: str) -> None:
     note(f"{word}-waits")
     while not (NOTES / word).exists():
         time.sleep(0.02)
+
+
+class Point(NamedTuple):
+    """What only pickle brings back as it was."""
+
+    x: int
+    y: int
 
 
 # Members ----------------------------------------------------------------------------------------------
@@ -225,6 +232,14 @@ def gated_early(word: str) -> str:
     return word
 
 
+@app.task
+def gated_saying(word: str) -> str:
+    """Says which process it is in."""
+    note(f"{word}-pid", os.getpid())
+    block_until(word)
+    return word
+
+
 @app.task(bind=True)
 def ends(self: Any, how: str) -> Any:  # noqa: PLR0911, PLR0912 - one branch for each end
     """Ends in every way that Celery knows, and some that it doesn't."""
@@ -257,6 +272,8 @@ def ends(self: Any, how: str) -> Any:  # noqa: PLR0911, PLR0912 - one branch for
             return self.replace(fail.s())
         case "object":
             return object()
+        case "unpicklable":
+            return lambda: None
         case "exception":
             return ValueError("a value")
         case "update":
@@ -283,6 +300,11 @@ def over_soft_limit(word: str) -> None:
 @app.task
 def gather(values: list[Any]) -> list[Any]:
     return values
+
+
+@app.task
+def reduce_len(values: list[str]) -> list[int]:
+    return [len(value) for value in values]
 
 
 @app.task

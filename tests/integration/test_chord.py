@@ -64,6 +64,7 @@ def test_what_a_header_may_be(header: Any, found: Any) -> None:
     assert chord(header())(gather.s()).get(timeout=20) == found
 
 
+@pytest.mark.heavy
 def test_five_hundred_members(chords: Chords) -> None:
     result = chord((add.s(number, number) for number in range(500)), deadline=60)(gather.s())
     assert result.get(timeout=60) == [2 * number for number in range(500)]

@@ -102,6 +102,7 @@ def test_a_tuple_is_a_list_as_everywhere_in_json(chords: Chords) -> None:
     assert alone(chord_app.echo.s((1, 2))) == [1, 2]
 
 
+@pytest.mark.heavy
 def test_more_than_five_megabytes(chords: Chords) -> None:
     text = "x" * 6_000_000
     result = chord([chord_app.echo.s(text), chord_app.echo.s(value=text)])(gather.s())
@@ -217,7 +218,10 @@ def test_autoretry(chords: Chords) -> None:
 # When it is due, and until when -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("naive", [True, False, None])
+HEAVY = pytest.mark.heavy
+
+
+@pytest.mark.parametrize("naive", [True, pytest.param(False, marks=HEAVY), pytest.param(None, marks=HEAVY)])
 def test_a_member_with_a_time_of_its_own(chords: Chords, naive: bool | None) -> None:
     when = datetime.now(UTC) + timedelta(seconds=1.5)
     later = {"countdown": 1.5} if naive is None else {"eta": when.replace(tzinfo=None) if naive else when}
