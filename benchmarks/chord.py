@@ -76,7 +76,7 @@ def chord(quick: bool, as_json: bool) -> None:
         raise click.ClickException(f"{error} (the machine's load is {os.getloadavg()[0]:.1f})") from error
     for start, title in STARTS.items():
         people.print(compared(f"{title}, {size.in_flight:,} in flight", report["compared"][start], MEASURES))
-    people.print(processes(report["rounds"]))
+    people.print(processes(report["rounds"], "raw"))
     if as_json:
         click.echo(json.dumps(report))
 

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from benchmarks.figures import Measure
 
+PROCESSES = ("sender", "worker", "pool", "rabbitmq", "redis")
+
 
 def compared(title: str, found: Mapping[str, Any], measures: Sequence[Measure]) -> Table:
     """Each contender's medians, and beside them how many times as good as the base that is."""
@@ -32,16 +34,24 @@ def _cells(one: Mapping[str, Any], name: str) -> tuple[str, str]:
     return value, f"{one['ratios'][name]:.2f} {'✓' if one['met'][name] else '✗'}"
 
 
-def processes(rounds: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
-    """Where the CPU time of a request goes under load: milliseconds by process, medians of the rounds."""
+def processes(rounds: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], base: str) -> Table:
+    """Where the CPU time of a request goes under load: milliseconds by process, medians of the rounds.
+
+    And how many times less that is than the base's, which hardly depends on what else the machine does.
+    """
     table = Table(title="CPU under load, ms for each request", title_justify="left")
-    names = ("sender", "worker", "pool", "rabbitmq", "redis")
-    for title in ("start", "", *names, "all"):
+    for title in ("start", "", *PROCESSES, "all", "×"):
         table.add_column(title, justify="left" if title in ("start", "") else "right")
     for start, contenders in rounds.items():
-        for contender, turns in contenders.items():
-            used = {name: [turn["burst"]["cpu_ms"].get(name) for turn in turns] for name in names}
-            middle = [median(values) if None not in values else None for values in used.values()]
-            total = sum(value for value in middle if value is not None)
-            table.add_row(start, contender, *("" if one is None else f"{one:.2f}" for one in middle), f"{total:.2f}")
+        used = {name: cpu_medians(turns) for name, turns in contenders.items()}
+        for name, one in used.items():
+            cells = [f"{one[process]:.2f}" if process in one else "" for process in PROCESSES]
+            less = "" if name == base else f"{sum(used[base].values()) / sum(one.values()):.2f}"
+            table.add_row(start, name, *cells, f"{sum(one.values()):.2f}", less)
     return table
+
+
+def cpu_medians(turns: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By process, the median of its CPU time over the rounds."""
+    used = [turn["burst"]["cpu_ms"] for turn in turns]
+    return {name: median(one[name] for one in used) for name in PROCESSES if all(name in one for one in used)}

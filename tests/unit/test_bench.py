@@ -116,8 +116,10 @@ def test_the_tables_say_what_was_found() -> None:
     said = io.StringIO()
     console = Console(file=said, width=120)
     console.print(compared("t", compare({"raw": [figures], "auto": [better]}, "raw", {"auto": 2}, MEASURES), MEASURES))
-    console.print(processes({"task": {"raw": [{"burst": {"cpu_ms": cpu}}]}}))
-    for part in ("120.0", "3.00 ✓", "0.50 ✗", "1.00 ✗", "6.50"):
+    less = {"sender": 1.0, "worker": 1.0, "pool": 0.5, "redis": 0.1}
+    turns = {"raw": [{"burst": {"cpu_ms": cpu}}], "auto": [{"burst": {"cpu_ms": less}}]}
+    console.print(processes({"task": turns}, "raw"))
+    for part in ("120.0", "3.00 ✓", "0.50 ✗", "1.00 ✗", "6.50", "2.60", "2.50"):
         assert part in said.getvalue()
 
 
