@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from celery import Celery
 
-from celery_collectors.dispatch import Dispatcher
+from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import IdempotencyError, UnavailableError
 from celery_collectors.ledger import Ledger, Order
 from celery_collectors.ledger.reading import Reader
@@ -34,6 +34,7 @@ class Client:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
         self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), app.conf.accept_content)
         self._dispatcher = Dispatcher(app, self.ledger, self.reader, settings)
+        self._teller = Teller(self._dispatcher, self.ledger)
 
     def ask(
         self,
@@ -87,11 +88,13 @@ class Client:
     def publish(self, orders: Sequence[Order], calls: Mapping[str, str] | None = None) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""
         try:
-            self._dispatcher.publish(orders, calls)
+            self._dispatcher.send(orders, calls)
+            self._teller.soon()
         except UnavailableError as error:
             log.warning("accepted, and waiting in the ledger: %s", error)
 
     def close(self) -> None:
         """Close the connections; they open again when needed."""
+        self._teller.flush()
         self._dispatcher.close()
         self.ledger.client.close()

@@ -32,6 +32,11 @@ class Confirms:
         channel.events["basic_return"].add(self._on_return)
         channel.basic_publish = self._counted
 
+    @property
+    def open(self) -> int:
+        """How many messages the broker has not answered yet."""
+        return len(self._open)
+
     def wait(self) -> None:
         """Wait until the broker has everything that was published.
 

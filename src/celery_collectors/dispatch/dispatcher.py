@@ -1,4 +1,4 @@
-"""Sends orders over a connection of its own, and tells the ledger once the broker has them."""
+"""Sends orders over a connection of its own, and knows which of them the broker has confirmed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CONFIRM_AT_ONCE = 500
 
 
 class Dispatcher:
-    """Sends orders over a connection of its own, and tells the ledger once the broker has them.
+    """Sends orders over a connection of its own; a :class:`Teller` tells the ledger once the broker has them.
 
     Args:
         app: The Celery app whose broker is used.
-        ledger: Told what was published.
+        ledger: Holds the calls that messages are made from.
         reader: Reads the results that Celery's backend is to hold, too.
         settings: Which queue is ours, and of what kind.
     """
@@ -45,9 +45,10 @@ class Dispatcher:
         self._producer: Any = None
         self._confirms: Confirms | None = None
         self._queues: dict[str, Queue] = {}
+        self._sent: list[Order] = []
 
-    def publish(self, orders: Iterable[Order], calls: Mapping[str, str] | None = None) -> None:
-        """Publish orders, a batch at a time, each batch confirmed before the ledger hears of it.
+    def send(self, orders: Iterable[Order], calls: Mapping[str, str] | None = None) -> None:
+        """Send orders, without waiting for the broker to confirm them.
 
         Args:
             orders: What is due.
@@ -55,26 +56,31 @@ class Dispatcher:
 
         Raises:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
-            LedgerUnavailable: when the ledger could not be told; then too.
+            LedgerUnavailable: when the orders' calls can't be read; then too.
         """
         for batch in _batches(orders):
-            self._ledger.published(self.send(batch, calls))
+            done = [order for order in batch if order.ref == RESULT and self._store(order)]
+            messages = [order for order in batch if order.ref != RESULT]
+            known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
+            stored_calls = self._ledger.calls(messages) if known is None else known
+            with self._lock:
+                self._sent += done + (self._send(messages, stored_calls) if messages else [])
 
-    def send(self, batch: Sequence[Order], calls: Mapping[str, str] | None = None) -> list[Order]:
-        """Publish some orders, and return those that the ledger should hear of: soon, or they come again.
+    def take_confirmed(self) -> list[Order]:
+        """Wait until the broker has all that was sent, and return what the ledger has not heard of yet.
 
         Raises:
-            BrokerUnavailable: when the broker can't be reached.
-            LedgerUnavailable: when the orders' calls can't be read.
+            BrokerUnavailable: when the broker does not confirm; the orders come again by themselves.
         """
-        done = [order for order in batch if order.ref == RESULT and self._store(order)]
-        messages = [order for order in batch if order.ref != RESULT]
-        if not messages:
-            return done
-        known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
-        stored_calls = self._ledger.calls(messages) if known is None else known
         with self._lock:
-            return done + self._send(messages, stored_calls)
+            try:
+                if self._confirms is not None:
+                    self._confirms.wait()
+            except self._errors as error:
+                self.close()
+                raise self._unavailable(error) from error
+            sent, self._sent = self._sent, []
+            return sent
 
     def _store(self, order: Order) -> bool:
         try:
@@ -92,15 +98,16 @@ class Dispatcher:
             self.close()
             if was_open:  # a connection may have died unseen since it was used last: sending twice is harmless
                 return self._send(batch, calls)
-            where = self._app.connection_for_write().as_uri()
-            raise BrokerUnavailable(
-                f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?"
-            ) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailable:
+        where = self._app.connection_for_write().as_uri()
+        return BrokerUnavailable(f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?")
 
     def _try_to_send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
         producer = self._producer or self._connect()
         sent = [order for order in batch if self._send_one(producer, order, calls)]
-        if self._confirms is not None:
+        if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
             self._confirms.wait()
         return sent
 
@@ -145,8 +152,8 @@ class Dispatcher:
         return self._queues[name]
 
     def close(self) -> None:
-        """Close the connection; the next publish opens another."""
-        producer, self._producer, self._confirms = self._producer, None, None
+        """Close the connection; the next message opens another. What was not confirmed comes again."""
+        producer, self._producer, self._confirms, self._sent = self._producer, None, None, []
         if producer is not None:
             producer.connection.release()
 

@@ -132,7 +132,8 @@ def hand_back(runtime: Runtime) -> None:
         return
     for held in process.keeper.held():
         _hand_back_one(process, held)
-    process.teller.flush()
+    if process.has_sent:
+        process.teller.flush()
 
 
 def _hand_back_one(process: Process, held: Held) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import Celery
 
-from celery_collectors.dispatch import Dispatcher
+from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import UnavailableError
 from celery_collectors.events import Event, Hook
 from celery_collectors.ledger import Ledger, Order
@@ -28,7 +28,6 @@ from celery_collectors.registry import Registry
 from celery_collectors.settings import Settings
 from celery_collectors.worker.keeper import Keeper
 from celery_collectors.worker.loop import Loop
-from celery_collectors.worker.teller import Teller
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,12 @@ class Process:
     @cached_property
     def teller(self) -> Teller:
         """Tells the ledger what was sent."""
-        return Teller(self.ledger)
+        return Teller(self.dispatcher, self.ledger)
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether this process has sent anything."""
+        return "teller" in self.__dict__
 
     @cached_property
     def keeper(self) -> Keeper:
@@ -106,7 +110,8 @@ class Process:
         if not orders:
             return
         try:
-            self.teller.tell(self.dispatcher.send(orders))
+            self.dispatcher.send(orders)
+            self.teller.soon()
         except UnavailableError as error:
             log.warning("%d messages wait in the ledger: %s", len(orders), error)
 
