@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +52,7 @@ def die() -> None:
 
 def block_until(word: str) -> None:
     """Wait until the test writes a file of this name."""
-    note(f"{word}-waits")
+    note(f"{word}-waits", os.getpid())
     while not (NOTES / word).exists():
         time.sleep(0.02)
 
@@ -91,7 +92,6 @@ def noted(word: str, *what: Any, **more: Any) -> int:
 
 @app.task
 def gated(word: str) -> str:
-    """Waits for the test."""
     block_until(word)
     return word
 
@@ -204,40 +204,24 @@ def auto(word: str, times: int) -> int:
 # Deaths and odd ends ----------------------------------------------------------------------------------
 
 
-@app.task
-def dies(word: str, times: int = 1) -> int:
-    """Says nothing about acks_late."""
-    if (tried := note(word)) <= times:
-        die()
-    return tried
+def dying(name: str, **options: Any) -> Any:
+    """A task whose process dies so many times."""
+
+    @app.task(name=f"{__name__}.{name}", **options)
+    def task(word: str, times: int = 1) -> int:
+        if (tried := note(word)) <= times:
+            die()
+        return tried
+
+    return task
 
 
-@app.task(acks_late=False)
-def dies_early(word: str, times: int = 1) -> int:
-    if (tried := note(word)) <= times:
-        die()
-    return tried
+dies = dying("dies")  # says nothing about acks_late
+dies_early = dying("dies_early", acks_late=False)
+dies_late = dying("dies_late", acks_late=True, reject_on_worker_lost=True)
 
 
-@app.task(acks_late=True, reject_on_worker_lost=True)
-def dies_late(word: str, times: int = 1) -> int:
-    if (tried := note(word)) <= times:
-        die()
-    return tried
-
-
-@app.task(acks_late=False)
-def gated_early(word: str) -> str:
-    block_until(word)
-    return word
-
-
-@app.task
-def gated_saying(word: str) -> str:
-    """Says which process it is in."""
-    note(f"{word}-pid", os.getpid())
-    block_until(word)
-    return word
+gated_early = app.task(name=f"{__name__}.gated_early", acks_late=False)(gated.run)
 
 
 @app.task(bind=True)
@@ -288,23 +272,12 @@ def over_hard_limit(word: str) -> None:
     time.sleep(60)
 
 
-@app.task(soft_time_limit=1)
-def over_soft_limit(word: str) -> None:
-    note(word)
-    time.sleep(60)
-
-
 # Callbacks and links ----------------------------------------------------------------------------------
 
 
 @app.task
 def gather(values: list[Any]) -> list[Any]:
     return values
-
-
-@app.task
-def reduce_len(values: list[str]) -> list[int]:
-    return [len(value) for value in values]
 
 
 @app.task
@@ -330,13 +303,6 @@ def gather_again(self: Any, values: list[Any], word: str, report: Any, more: int
 
 
 @app.task
-def gather_dying(values: list[Any], word: str) -> list[Any]:
-    if note(word) == 1:
-        die()
-    return values
-
-
-@app.task
 def gather_failing(values: list[Any]) -> None:
     raise RuntimeError("can't join them")
 
@@ -357,12 +323,6 @@ def on_error_by_id(self: Any, failed_id: str, word: str) -> None:
     note(word, failed_id)
 
 
-@app.task
-def on_error_dying(request: Any, exc: BaseException, traceback: Any, word: str) -> None:
-    if note(word, request.id) == 1:
-        die()
-
-
 # Chords that are opened by tasks ----------------------------------------------------------------------
 
 
@@ -380,8 +340,6 @@ def opens(self: Any, word: str, how: str = "", request_id: str | None = None) ->
 @app.task(bind=True, acks_late=True)
 def opens_with_its_own_id(self: Any, word: str) -> None:
     """Makes up another request_id each time that it is run."""
-    import uuid
-
     request_id = str(uuid.uuid4())
     asked = chord(group(echo.s(request_id)), request_id=request_id, deadline=20)(gather_noting.s(f"{word}-called"))
     note(word, request_id, asked.request_id)

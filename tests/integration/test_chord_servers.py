@@ -69,7 +69,6 @@ def test_callback_and_errback_messages_that_are_doubled(own: Chords) -> None:
     assert (len(own.noted(called)), len(own.noted(error)), members.poll()) == (1, 1, None)
 
 
-@pytest.mark.everywhere
 def test_the_whole_way(own: Chords) -> None:
     own.worker("prefork", 2)
     link, again = own.word(), own.word()
@@ -97,7 +96,7 @@ def test_the_whole_way(own: Chords) -> None:
 )
 def test_large_arguments_by_name(own: Chords) -> None:
     own.worker("threads", 1)
-    assert chord([echo.s(value="x" * 300_000)], deadline=5)(chord_app.reduce_len.s()).get(timeout=20) == [300_000]
+    assert chord([echo.s(value="x" * 300_000)], deadline=5)(gather.s()).get(timeout=20) == ["x" * 300_000]
 
 
 PICKLED = """
@@ -125,6 +124,7 @@ def test_an_app_that_pickles(no_worker: Chords, monkeypatch: pytest.MonkeyPatch)
     assert said[2:] == ["ValueError('returned')", "Point(x=1, y=2)"]
 
 
+@pytest.mark.heavy
 def test_a_redelivered_task_opens_no_second_request_if_the_app_pickles(
     no_worker: Chords, monkeypatch: pytest.MonkeyPatch
 ) -> None:

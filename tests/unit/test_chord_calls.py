@@ -9,6 +9,8 @@ import pytest
 from celery import Celery, Task
 
 from celery_collectors.calls import decode_call, encode_call, says_acks_early, seconds_until
+from celery_collectors.model import Policy
+from celery_collectors.plan import Plan
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -114,5 +116,6 @@ def test_an_id_can_be_replaced_in_a_stored_call(serializer: str) -> None:
     celery_app = app(task_serializer=serializer, accept_content=[serializer])
     first, second = "0" * 8 + "-1111-4111-8111-" + "2" * 12, "3" * 8 + "-4444-4444-8444-" + "5" * 12
     text = encode_call(celery_app, [celery_app.signature("t.task", args=(first,))])
-    (found,) = decode_call(celery_app, text.replace(first, second))
-    assert list(found.args) == [second]
+    plan = Plan(topic="t", runs=(), stages=(), policy=Policy(), calls={"0": text}, result_id=first)
+    (found,) = decode_call(celery_app, plan.named(first, second).calls["0"])
+    assert (list(found.args), plan.named(first, second).result_id) == ([second], second)
