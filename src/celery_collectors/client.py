@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from celery import Celery
 
@@ -33,7 +33,7 @@ class Client:
     def __init__(self, app: Celery, ledger_url: str, settings: Settings) -> None:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
         self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), app.conf.accept_content)
-        self._dispatcher = Dispatcher(app, self.ledger, self.reader, settings)
+        self._dispatcher = Dispatcher(app, self.reader, settings)
         self._teller = Teller(self._dispatcher, self.ledger)
 
     def ask(
@@ -80,15 +80,15 @@ class Client:
             result_id=plan.result_id,
         )
         if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
-            self.publish([*first_orders(plan, request_id, priority), *opened.orders], plan.calls)
+            self.publish([*first_orders(plan, request_id, priority), *opened.orders])
         elif (found := self.reader.report(request_id)).topic != plan.topic:
             raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
         return request_id
 
-    def publish(self, orders: Sequence[Order], calls: Mapping[str, str] | None = None) -> None:
+    def publish(self, orders: Sequence[Order]) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""
         try:
-            self._dispatcher.send(orders, calls)
+            self._dispatcher.send(orders)
             self._teller.soon()
         except UnavailableError as error:
             log.warning("accepted, and waiting in the ledger: %s", error)

@@ -115,6 +115,6 @@ def first_orders(plan: Plan, request_id: str, priority: str) -> Iterator[Order]:
             delivery=1,
             topic=plan.topic,
             priority=run.priority or priority,
-            call=run.call,
+            call=plan.calls[str(number)] if run.call else "",
             time_left_ms=run.timeout_ms,
         )

@@ -35,12 +35,10 @@ def test_what_a_message_is_made_from_is_in_the_ledger(world: World, monkeypatch:
     world.clock.forward(15)
     orders = world.sweep()
     assert [(order.ref, order.call, order.time_left_ms) for order in orders] == [
-        ("0", True, 10_000), ("1", True, 45_000), ("2", False, 0),
+        ("0", "call a", 10_000), ("1", "call b", 45_000), ("2", "", 0),
     ]  # fmt: skip
-    assert world.ledger.calls(orders) == {(request_id, "0"): "call a", (request_id, "1"): "call b"}
-    assert world.ledger.calls(orders[2:]) == {}
     (order,) = world.collect(request_id, "0", "1", "2").orders
-    assert world.ledger.calls([order]) == {(request_id, "gathering"): "call back"}
+    assert (order.ref, order.call) == ("gathering", "call back")
     world.collect(request_id, "gathering")
     assert world.client.pttl(world.ledger.key("calls", request_id)) > 0
 
@@ -68,18 +66,19 @@ def test_a_member_has_a_priority_of_its_own(world: World) -> None:
 
 
 def test_a_callback_is_a_message_also_if_it_is_known_to_be_short(world: World) -> None:
-    request_id = world.open("a", stages=[callback(priority="low")])
+    request_id = world.open("a", stages=[callback(priority="low")], calls={"gathering": "call back"})
     world.client.hset(f"{world.ledger.shard_of(request_id)}:times", "t.callback", "5")
     reply = world.succeed(world.start(request_id), in_place="t")
-    assert (reply.next, [(order.ref, order.call) for order in reply.orders]) == (None, [("gathering", True)])
+    assert (reply.next, [(order.ref, order.call) for order in reply.orders]) == (None, [("gathering", "call back")])
     assert reply.orders[0].priority == "low"
 
 
 def test_a_chord_over_nothing_goes_to_its_callback_at_once(world: World) -> None:
     opened = world.ledger.open(
-        "none", topic="t", runs=[], stages=[callback()], policy=Policy(min_ok=0), deadline_s=30, finish_s=60
-    )
-    assert [(order.ref, order.call, order.delivery) for order in opened.orders] == [("gathering", True, 1)]
+        "none", topic="t", runs=[], stages=[callback()], policy=Policy(min_ok=0), deadline_s=30, finish_s=60,
+        calls={"gathering": "call back"},
+    )  # fmt: skip
+    assert [(order.ref, order.call, order.delivery) for order in opened.orders] == [("gathering", "call back", 1)]
     assert (bool(opened), world.state("none")) == (True, "gathering")
     assert list(world.reader.items_before("none", "gathering")) == []
     assert [order.ref for order in world.watch(15)] == ["gathering"], "whoever opened it may have died"
@@ -98,13 +97,13 @@ def test_opening_a_chord_over_nothing_again_changes_nothing(world: World) -> Non
 
 def test_a_chain_goes_on_in_the_same_run(world: World) -> None:
     more = step("b", priority="high", timeout_ms=5000), step("c")
-    request_id = world.open(run("a", call=True, more=more), stages=["process"])
+    request_id = world.open(run("a", call=True, more=more), stages=["process"], calls={"0": "steps"})
     first = world.start(request_id)
     reply = world.succeed(first)
     assert (reply.kept, reply.state) == (True, "queued")
     (order,) = reply.orders
     assert (order.ref, order.task, order.delivery, order.step, order.priority) == ("0", "t.b", 2, 1, "high")
-    assert (order.call, order.time_left_ms) == (True, 5000)
+    assert (order.call, order.time_left_ms) == ("steps", 5000)
     second = world.start(request_id, delivery=2)
     assert (second.attempt, second.step, second.ends_in_ms) == (2, 1, 5000)
     (order,) = world.succeed(second).orders
@@ -296,7 +295,7 @@ def test_a_task_that_asks_to_be_tried_again_says_when(world: World) -> None:
         assert world.watch(7.4, every=7.4) == []
         (order,) = world.watch(0.1, every=0.1)
         assert (order.ref, order.failures) == ("0", failures)
-        assert world.ledger.calls([order]) == {(request_id, "0"): f"call {failures}"}
+        assert order.call == f"call {failures}"
     assert world.collect(request_id, "0").state == "ok"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,7 @@ from celery_collectors.dispatch.confirms import Confirms
 from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
 from celery_collectors.dispatch.results import store_result
 from celery_collectors.errors import BrokerUnavailable
-from celery_collectors.ledger import RESULT, Ledger, Order
+from celery_collectors.ledger import RESULT, Order
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.settings import Settings
 
@@ -31,14 +31,12 @@ class Dispatcher:
 
     Args:
         app: The Celery app whose broker is used.
-        ledger: Holds the calls that messages are made from.
         reader: Reads the results that Celery's backend is to hold, too.
         settings: Which queue is ours, and of what kind.
     """
 
-    def __init__(self, app: Celery, ledger: Ledger, reader: Reader, settings: Settings) -> None:
+    def __init__(self, app: Celery, reader: Reader, settings: Settings) -> None:
         self._app = app
-        self._ledger = ledger
         self._reader = reader
         self._settings = settings
         self._lock = threading.Lock()
@@ -47,24 +45,17 @@ class Dispatcher:
         self._queues: dict[str, Queue] = {}
         self._sent: list[Order] = []
 
-    def send(self, orders: Iterable[Order], calls: Mapping[str, str] | None = None) -> None:
+    def send(self, orders: Iterable[Order]) -> None:
         """Send orders, without waiting for the broker to confirm them.
-
-        Args:
-            orders: What is due.
-            calls: By ref, the stored calls of the one request that they are all of, where the caller has them.
 
         Raises:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
-            LedgerUnavailable: when the orders' calls can't be read; then too.
         """
         for batch in _batches(orders):
             done = [order for order in batch if order.ref == RESULT and self._store(order)]
             messages = [order for order in batch if order.ref != RESULT]
-            known = {(order.request_id, order.ref): calls[order.ref] for order in messages} if calls else None
-            stored_calls = self._ledger.calls(messages) if known is None else known
             with self._lock:
-                self._sent += done + (self._send(messages, stored_calls) if messages else [])
+                self._sent += done + (self._send(messages) if messages else [])
 
     def take_confirmed(self) -> list[Order]:
         """Wait until the broker has all that was sent, and return what the ledger has not heard of yet.
@@ -90,23 +81,23 @@ class Dispatcher:
             return False
         return True
 
-    def _send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
+    def _send(self, batch: Sequence[Order]) -> list[Order]:
         was_open = self._producer is not None
         try:
-            return self._try_to_send(batch, calls)
+            return self._try_to_send(batch)
         except self._errors as error:
             self.close()
             if was_open:  # a connection may have died unseen since it was used last: sending twice is harmless
-                return self._send(batch, calls)
+                return self._send(batch)
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
         where = self._app.connection_for_write().as_uri()
         return BrokerUnavailable(f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?")
 
-    def _try_to_send(self, batch: Sequence[Order], calls: dict[tuple[str, str], str]) -> list[Order]:
+    def _try_to_send(self, batch: Sequence[Order]) -> list[Order]:
         producer = self._producer or self._connect()
-        sent = [order for order in batch if self._send_one(producer, order, calls)]
+        sent = [order for order in batch if self._send_one(producer, order)]
         if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
             self._confirms.wait()
         return sent
@@ -127,12 +118,12 @@ class Dispatcher:
         connection = self._app.connection_for_write()
         return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
-    def _send_one(self, producer: Any, order: Order, calls: dict[tuple[str, str], str]) -> bool:
+    def _send_one(self, producer: Any, order: Order) -> bool:
         """Send one message; one that can't be made must not hold up the others."""
         try:
             if order.call:
                 queue = self._declared(producer, order.queue) if order.queue == self._settings.queue else None
-                steps = decode_call(self._app, calls[order.request_id, order.ref])
+                steps = decode_call(self._app, order.call)
                 send_call(self._app, producer, order, steps[order.step], queue)
             else:
                 send_ours(self._app, producer, order, self._declared(producer, order.queue))

@@ -390,22 +390,11 @@ class Ledger:
 
     # Reading --------------------------------------------------------------------------------------
 
-    def calls(self, orders: Iterable[Order]) -> dict[tuple[str, str], str]:
-        """The stored calls from which these orders' messages are made, by request id and ref."""
-        named = [(order.request_id, order.ref) for order in orders if order.call]
-        if not named:
-            return {}
-        with self.answering() as client, client.pipeline(transaction=False) as pipe:
-            for request_id, ref in named:
-                pipe.hget(self.key("calls", request_id), ref)
-            found: Any = pipe.execute()
-        return {name: call.decode() for name, call in zip(named, found, strict=True) if call is not None}
-
-    def calls_named(self, request_id: str, refs: Sequence[str]) -> list[str]:
-        """Those stored calls of a request that there are, of these refs."""
+    def call_of(self, held: Held) -> str:
+        """The stored call of a run, stage or link."""
         with self.answering() as client:
-            found: Any = client.hmget(self.key("calls", request_id), list(refs))
-        return [call.decode() for call in found if call is not None]
+            found: Any = client.hget(self.key("calls", held.request_id), held.ref)
+        return str(found.decode())
 
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""

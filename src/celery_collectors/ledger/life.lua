@@ -58,6 +58,8 @@ local function grant(head, ref, rec)
     generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
     deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
     call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
+    missing = rec.call and ref == 'gathering' and redis.call('HGET', key('calls', head.id), 'missing') or nil,
+    before = is_stage(ref) and head.stage > 1 and cjson.decode(head.stages)[head.stage - 1].ref or nil,
   }
 end
 

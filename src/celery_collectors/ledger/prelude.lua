@@ -106,7 +106,8 @@ local function order(head, ref, rec) -- the stamp lets start.lua tell the copies
   return {
     request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
     generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = urgency(rec, head),
-    stamp = NOW, call = rec.call, step = rec.step, failures = rec.failures > 0 and rec.failures or nil,
+    stamp = NOW, call = rec.call and redis.call('HGET', key('calls', head.id), ref) or nil, step = rec.step,
+    failures = rec.failures > 0 and rec.failures or nil,
     time_left_ms = rec.call and math.min(latest(head, ref) - NOW, rec.timeout_ms) or nil,
   }
 end

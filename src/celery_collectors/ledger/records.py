@@ -77,7 +77,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stamp: The ledger's time when it was handed out; 0 in those that whoever opened the request makes itself.
-        call: Whether the message is made from a stored call, of which this is ``step``.
+        call: Of a chord: the stored call that the message is made from, of which this is ``step``.
         failures: How often it failed before.
         time_left_ms: How long it may run at most, if it is a call.
     """
@@ -92,7 +92,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     priority: str
     stamp: float = 0
-    call: bool = False
+    call: str = ""
     step: int = 0
     failures: int = 0
     time_left_ms: float = 0
@@ -109,7 +109,11 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``start``: go, with a lease, or not, with the reason."""
+    """The answer to ``start``: go, with a lease, or not, with the reason.
+
+    ``before`` is the stage whose items a stage gets, if there is one; ``missing`` the stored value that a chord's
+    callback gets for each member that failed, if there is one.
+    """
 
     go: bool
     reason: str = ""
@@ -127,6 +131,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     call: bool = False
     step: int = 0
     failures: int = 0
+    before: str = ""
+    missing: str = ""
 
     @property
     def held(self) -> Held:

@@ -161,8 +161,7 @@ def _changed_call(process: Process, task: Any, grant: Grant, asked: Any, given: 
     same = len(asked.args) == len(args) and all(map(operator.is_, asked.args, args))
     if same and asked.kwargs.keys() == kwargs.keys() and all(asked.kwargs[name] is kwargs[name] for name in kwargs):
         return ""
-    (text,) = process.ledger.calls_named(grant.request_id, [grant.ref])
-    steps = decode_call(process.runtime.app, text)
+    steps = decode_call(process.runtime.app, process.ledger.call_of(grant.held))
     step = steps[grant.step]
     if len(asked.args) < len(data) or not all(map(operator.is_, asked.args, data)):
         data, step["immutable"] = (), True  # it says itself what it gets instead

@@ -30,7 +30,7 @@ def data_of(process: Process, reader: Reader, grant: Grant, order: Mapping[str, 
         return (reader.single(grant.request_id, f"{grant.ref}:{grant.step - 1}"),)
     report = reader.report(grant.request_id)
     if grant.ref == "gathering":
-        return (list(reader.results(report, instead(process, grant.request_id))),)
+        return (list(reader.results(report, instead(process, grant))),)
     if grant.ref.startswith("link_error"):
         failed = Context(id=grant.request_id, root_id=grant.request_id, task=report.topic, args=[], kwargs={})
         said = (failed, celery_error(report), report.error.traceback if report.error else None)
@@ -38,10 +38,9 @@ def data_of(process: Process, reader: Reader, grant: Grant, order: Mapping[str, 
     return (reader.answer(report),)
 
 
-def instead(process: Process, request_id: str) -> Sequence[Any]:
+def instead(process: Process, grant: Grant) -> Sequence[Any]:
     """The value that stands for a member that failed, if the chord has one."""
-    calls = process.ledger.calls_named(request_id, [MISSING])
-    return [step["args"][0] for call in calls for step in decode_call(process.runtime.app, call)]
+    return [step["args"][0] for step in decode_call(process.runtime.app, grant.missing)] if grant.missing else []
 
 
 def wants_report(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -79,7 +79,7 @@ class Process:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Sends what the ledger says is due."""
-        return Dispatcher(self.runtime.app, self.ledger, self.reader, self.settings)
+        return Dispatcher(self.runtime.app, self.reader, self.settings)
 
     @cached_property
     def teller(self) -> Teller:

@@ -62,9 +62,11 @@ def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, giv
 
 def _input(process: Process, reader: Reader, grant: Grant, report: Report | None) -> Iterator[Any]:
     if report is not None and grant.call:
-        return reader.results(report, instead(process, grant.request_id))
+        return reader.results(report, instead(process, grant))
     if grant.ref == "gathering":
         return reader.results_of_runs(grant.request_id)
+    if grant.before:
+        return reader.items_of(grant.request_id, [grant.before])
     return reader.items_before(grant.request_id, grant.ref)
 
 
