@@ -62,7 +62,10 @@ class Confirms:
         return result
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        self._open = {number for number in self._open if number > tag} if multiple else self._open - {tag}
+        if multiple:
+            self._open = {number for number in self._open if number > tag}
+        else:
+            self._open.discard(tag)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         self._refused.append("its queue could not take it")
