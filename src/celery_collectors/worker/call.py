@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from celery.result import allow_join_result
 from celery_collectors.calls import decode_call, encode_call, seconds_until
 from celery_collectors.context import entered
 from celery_collectors.dispatch import HEADER
-from celery_collectors.errors import CollectError, LedgerUnavailable
+from celery_collectors.errors import CollectError, LedgerUnavailable, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_value
@@ -31,6 +32,7 @@ from celery_collectors.worker.process import Process, Runtime
 log = logging.getLogger(__name__)
 
 Trace = Callable[..., Any]
+LIMIT_TOLERANCE_S = 0.2  # this process's clock starts later than that of the main process
 SIGNALLED = range(-256, -191)  # the exit codes by which billiard ends a child that was sent a signal
 
 
@@ -77,6 +79,7 @@ def replacing(task: Any, theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace, call: tuple[Any, Any, Any]) -> Any:
+    began = time.monotonic()
     grant = fetch(process, order)
     if grant is None:
         return trace_ok_t(None, None, 0.0, "None")
@@ -91,6 +94,8 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         raise  # nothing can be settled either: the lease lapses, and the run is fetched again
     except BaseException as error:
         if not _is_outcome(error):
+            if _at_hard_limit(call[2], time.monotonic() - began):
+                settle(process, grant, failed(TimedOut("ran into its hard time limit"), 0.0))
             raise  # a signal ends this process, which hands back what it holds
         settle(process, grant, failed(error, 0.0))
         raise for_celery(error) from None
@@ -172,6 +177,16 @@ def _changed_call(process: Process, task: Any, grant: Grant, asked: Any, given: 
     if task.typing:
         task.__header__(*asked.args, **step["kwargs"])
     return encode_call(process.runtime.app, steps)
+
+
+def _at_hard_limit(request: Mapping[str, Any], run_s: float) -> bool:
+    """Whether the signal that ends this process is that of the task's hard time limit.
+
+    Celery's main process sends SIGTERM then, and SIGKILL 0.1 s later. In between this process would hand the run back,
+    to be run again, if the main process has not yet told the ledger why.
+    """
+    limit_s: float | None = (request.get("timelimit") or (None,))[0]
+    return limit_s is not None and run_s >= limit_s - LIMIT_TOLERANCE_S
 
 
 def _is_outcome(error: BaseException) -> bool:
