@@ -91,9 +91,6 @@ def test_the_whole_way(own: Chords) -> None:
 
 
 @pytest.mark.setups("rabbitmq")
-@pytest.mark.xfail(
-    reason="kwargsrepr is not abbreviated, and RabbitMQ takes no header above its frame size", strict=True
-)
 def test_large_arguments_by_name(own: Chords) -> None:
     own.worker("threads", 1)
     assert chord([echo.s(value="x" * 300_000)], deadline=5)(gather.s()).get(timeout=20) == ["x" * 300_000]

@@ -38,8 +38,12 @@ CALLS = (
            chord.test_a_chord_over_nothing_goes_to_its_callback_at_once),
     Mutant("another's death will do", "return not (string.find(rec.owner", "return true or (string.find(rec.owner",
            chord.test_what_ran_into_a_hard_limit_has_ended_for_its_own_process_only, random=False),
-    Mutant("what is not finished is forgotten", "not head or not REQUEST_ENDED[head.state] then return answer({ f",
-           "not head then return answer({ f", links.test_what_is_not_finished_is_not_forgotten, random=False),
+    Mutant("what is not finished is forgotten", "not head or not REQUEST_ENDED[head.state] or get_rec(head.id, 'r",
+           "not head or get_rec(head.id, 'r", links.test_what_is_not_finished_is_not_forgotten, random=False),
+    Mutant("a result on its way is forgotten", "or get_rec(head.id, 'result') then return answer({ forgotten",
+           "then return answer({ forgotten", links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
+    Mutant("a link on its way is forgotten", "if rec and not RUN_ENDED[rec.state] then return answer({ forgotten",
+           "if false then return answer({ forgotten", links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
 )  # fmt: skip
 
 CHAINS = (

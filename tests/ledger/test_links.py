@@ -266,6 +266,15 @@ def test_what_is_not_finished_is_not_forgotten(world: World) -> None:
     assert world.ledger.forget(request_id)
 
 
+def test_what_is_still_on_its_way_is_not_forgotten(world: World) -> None:
+    linked, stored = ended(world, links=[link()]), ended(world, result_id="task-1")
+    assert not world.ledger.forget(linked)
+    assert not world.ledger.forget(stored)
+    world.collect(linked, "link:0")
+    world.published(stored, RESULT)
+    assert (world.ledger.forget(linked), world.ledger.forget(stored)) == (True, True)
+
+
 def test_of_what_is_forgotten_nothing_is_left(world: World) -> None:
     request_id = world.open(run("a", call=True), calls={"0": "call"})
     world.collect(request_id, "0")

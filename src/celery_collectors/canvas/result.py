@@ -92,7 +92,10 @@ class ChordResult(AsyncResult):  # type: ignore[misc]
         self.request.cancel("revoked")
 
     def forget(self) -> None:
-        """Drop what is stored of it, here and in the result backend, if it has ended."""
+        """Drop what is stored of it, here and in the result backend, if it has ended.
+
+        While a link or the result is still on its way, it is kept, until ``result_ttl_s`` is over.
+        """
         self._cache = None
         if self._collectors.client.ledger.forget(self.request_id):
             self.backend.forget(self.id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature
+from celery.utils.saferepr import saferepr
 from kombu import Exchange, Queue
 
 from celery_collectors.calls import sent_options
@@ -14,6 +15,7 @@ from celery_collectors.ledger import Order
 
 HEADER = "collectors"
 PRIORITIES = ("low", "normal", "high")
+SHOWN_CHARS = 1024
 LIMIT_GRACE_S = 5.0  # a worker's own time limits act first
 
 # RabbitMQ serves the highest number first and none last; Redis serves 0 first, and knows only the
@@ -80,7 +82,7 @@ def send_call(app: Celery, producer: Any, order: Order, signature: Signature, qu
             "expires": None,  # the task's own, too: the ledger ends what is late
             "add_to_parent": False,
             "time_limit": min(own_limit_s or limit_s, limit_s),
-            "kwargsrepr": _shown(signature.kwargs, order),
+            "kwargsrepr": options.get("kwargsrepr") or _shown(signature.kwargs, order),
         },
     )
     return None
@@ -133,7 +135,7 @@ def _send_prepared(
         order.task,
         args,
         kwargs,
-        argsrepr=repr(args),  # what Flower shows; small already, so Celery's abbreviating is not needed
+        argsrepr=saferepr(args, SHOWN_CHARS),
         kwargsrepr=_shown(kwargs, order),
         root_id=order.request_id,
         retries=order.failures,
@@ -165,5 +167,8 @@ def _named(order: Order) -> dict[str, Any]:
 
 
 def _shown(kwargs: dict[str, Any], order: Order) -> str:
-    """The keyword arguments as Flower shows them; its filter finds a request's tasks by them."""
-    return repr({**kwargs, "request_id": order.request_id})
+    """The keyword arguments as Flower shows them; its filter finds a request's tasks by them.
+
+    Abbreviated, as Celery does it: they are a header, and RabbitMQ takes none above its frame size.
+    """
+    return str(saferepr({"request_id": order.request_id, **kwargs}, SHOWN_CHARS))

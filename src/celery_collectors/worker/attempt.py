@@ -129,11 +129,12 @@ def is_async_items(result: Any) -> bool:
 def for_celery(cause: BaseException) -> Exception:
     """What the task should raise, so that Flower shows a failure and Celery does nothing else about it.
 
-    Celery gives a meaning of its own to ``Ignore``, ``Reject``, ``Retry`` and ``SystemExit``; a collector
-    that raises one of those has failed like any other. Nor does one pass whose text is long or can't be had: it
-    would ride in Flower's event and stand in the log.
+    Celery gives a meaning of its own to ``Ignore``, ``Reject``, ``Retry``, ``SystemExit`` and ``MemoryError`` (which
+    ends its whole worker); a collector that raises one of those has failed like any other. Nor does one pass whose
+    text is long or can't be had: it would ride in Flower's event and stand in the log.
     """
-    if isinstance(cause, Exception) and not type(cause).__module__.startswith("celery.exceptions") and _is_small(cause):
+    is_celerys = isinstance(cause, MemoryError) or type(cause).__module__.startswith("celery.exceptions")
+    if isinstance(cause, Exception) and not is_celerys and _is_small(cause):
         return cause.with_traceback(own_frames(cause))
     return CollectError(f"{type(cause).__name__}: {_first_line(cause)}")
 

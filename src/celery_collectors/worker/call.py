@@ -20,10 +20,11 @@ from celery.result import allow_join_result
 from celery_collectors.calls import decode_call, encode_call, seconds_until
 from celery_collectors.context import entered
 from celery_collectors.dispatch import HEADER
-from celery_collectors.errors import CollectError, LedgerUnavailable, TimedOut
+from celery_collectors.errors import LedgerUnavailable, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_value
+from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, answered, describe, failed, for_celery
 from celery_collectors.worker.data import data_of, wants_report
 from celery_collectors.worker.fetch import context_of, fetch, payload_writer, settle
@@ -43,7 +44,8 @@ def traced(runtime: Runtime, task: Any, trace: Trace) -> Trace:
         order = (request or {}).get(HEADER)
         if order is None:
             return trace(uuid, args, kwargs, request)
-        return _execute(runtime.here(), task, order, lambda *call: trace(uuid, *call), (args, kwargs, request))
+        with soft_limit.held_off():
+            return _execute(runtime.here(), task, order, lambda *call: trace(uuid, *call), (args, kwargs, request))
 
     trace_call.ledger_heeded = True  # type: ignore[attr-defined]
     return trace_call
@@ -54,8 +56,9 @@ def heed(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
     for task in runtime.app.tasks.values():
         trace = task.__trace__
         if trace is not None and not is_ours(task) and not hasattr(trace, "ledger_heeded"):
-            task.__trace__ = traced(runtime, task, trace)
-            task.on_replace = replacing(task, task.on_replace)
+            task.__trace__ = traced(runtime, task, trace)  # anew after every reconnect, as Celery builds it anew
+            if not hasattr(task.on_replace, "ledger_heeded"):
+                task.on_replace = replacing(task, task.on_replace)
 
 
 class Replaced(Ignore):  # type: ignore[misc]
@@ -75,6 +78,7 @@ def replacing(task: Any, theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
         with allow_join_result():
             raise Replaced(theirs(signature))  # which runs it here, as for everything that is eager
 
+    on_replace.ledger_heeded = True  # type: ignore[attr-defined]
     return on_replace
 
 
@@ -86,7 +90,7 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
     process.keeper.hold(grant.held, lambda _reason: None)  # code in the pool's own thread can't be stopped from here
     try:
         given = _with_data(process, task, grant, order, call)
-        with entered(context_of(grant)):
+        with entered(context_of(grant)), soft_limit.let_in():
             ended = trace(*given[1:])
         attempt = _attempt(process, task, grant, ended, given)
     except LedgerUnavailable:
@@ -100,8 +104,8 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         settle(process, grant, failed(error, 0.0))
         raise for_celery(error) from None
     settle(process, grant, attempt)
-    if isinstance(attempt.cause, MemoryError):  # for which Celery would end its whole worker, and all that runs there
-        raise CollectError(f"MemoryError: {attempt.cause}")
+    if isinstance(attempt.cause, MemoryError):
+        raise for_celery(attempt.cause)
     return ended
 
 

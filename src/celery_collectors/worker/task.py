@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import inspect
 import logging
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from billiard.pool import EX_RECYCLE, SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+from billiard.pool import EX_RECYCLE
 from celery import Task
 from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER
+from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.process import Process, Runtime
@@ -49,7 +49,7 @@ class CollectorsTask(Task):  # type: ignore[misc]
         order = None if self.request.called_directly else self.request.get(HEADER)
         if order is None:
             return self._plainly(*args, **kwargs)
-        with _no_soft_limit():
+        with soft_limit.held_off():
             return self._execute(self.collectors_runtime.here(), order, (args, kwargs))
 
     def _plainly(self, *args: Any, **kwargs: Any) -> Any:
@@ -91,23 +91,6 @@ class CollectorsTask(Task):  # type: ignore[misc]
                 _task_stack.pop()
 
         return within
-
-
-@contextmanager
-def _no_soft_limit() -> Iterator[None]:
-    """Let an app's own ``task_soft_time_limit`` pass by: a task's 0 means that one to Celery's pool, not none."""
-    if SIG_SOFT_TIMEOUT is None or signal.getsignal(SIG_SOFT_TIMEOUT) is not soft_timeout_sighandler:
-        yield  # not a pool child's main thread, which alone gets it
-        return
-    signal.signal(SIG_SOFT_TIMEOUT, _pass_by)
-    try:
-        yield
-    finally:
-        signal.signal(SIG_SOFT_TIMEOUT, soft_timeout_sighandler)
-
-
-def _pass_by(_number: int, _frame: Any) -> None:
-    """Not SIG_IGN, which whatever program a collector starts would inherit."""
 
 
 def _raise_for_celery(process: Process, attempt: Attempt | None) -> None:
