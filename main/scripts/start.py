@@ -87,7 +87,7 @@ def _servers(app: str, wait_s: float, stop: Stop) -> Iterator[Mapping[str, str]]
         say(f"taking {found[0]} and {found[1]}")
         _await(found, wait_s, stop)
         urls = {server.kind.variable: server.url for server in found}
-        if any(server.place.startswith("container") for server in found):
+        if any(server.place != server.kind.variable for server in found):
             _tell_other_terminals(urls)
         yield urls
         return

@@ -124,10 +124,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, names: tuple[str, ...]) -> None:
         """Raise :class:`PolicyError` if no outcome of runs with these names could meet the policy."""
+        for name, value in (("min_ok", self.min_ok), ("first", 1 if self.first is None else self.first)):
+            if type(value) is not int:
+                raise PolicyError(f"{name} is a whole number, not {value!r}")
         if self.min_ok < 0 or self.min_ok > len(names):
-            raise PolicyError(f"min_ok={self.min_ok} can't be met by {len(names)} collectors")
+            raise PolicyError(f"min_ok={self.min_ok} can't be met: {len(names)} are asked")
         if self.first is not None and not 1 <= self.first <= len(names):
-            raise PolicyError(f"first={self.first} must be between 1 and the {len(names)} collectors asked")
+            raise PolicyError(f"first={self.first} can't be met: {len(names)} are asked")
         for name in self.required:
             if name not in names:
                 raise PolicyError(f"required={name!r} is not among those asked: {', '.join(names)}")

@@ -43,7 +43,8 @@ CALLS = (
     Mutant("a result on its way is forgotten", "or get_rec(head.id, 'result') then return answer({ forgotten",
            "then return answer({ forgotten", links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
     Mutant("a link on its way is forgotten", "if rec and not RUN_ENDED[rec.state] then return answer({ forgotten",
-           "if false then return answer({ forgotten", links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
+           "if false then return answer({ forgotten",
+           links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
 )  # fmt: skip
 
 CHAINS = (

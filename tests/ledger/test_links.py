@@ -267,7 +267,7 @@ def test_what_is_not_finished_is_not_forgotten(world: World) -> None:
 
 
 def test_what_is_still_on_its_way_is_not_forgotten(world: World) -> None:
-    linked, stored = ended(world, links=[link()]), ended(world, result_id="task-1")
+    linked, stored = ended(world, links=[link()]), ended(world, links=(), result_id="task-1")
     assert not world.ledger.forget(linked)
     assert not world.ledger.forget(stored)
     world.collect(linked, "link:0")

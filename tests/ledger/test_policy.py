@@ -104,7 +104,7 @@ def test_a_required_run_that_failed_ends_it(world: World) -> None:
     end(world, request_id, "0", "failed")
     error = world.reader.report(request_id).error
     assert error is not None
-    assert error.message == "1 required subcollectors did not answer"
+    assert error.message == "required, and without an answer: needed"
 
 
 def test_a_run_that_is_retrying_still_counts_as_possible(world: World) -> None:

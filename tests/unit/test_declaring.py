@@ -120,7 +120,7 @@ def test_topics_are_routed_checked_and_normalised(collectors: Collectors) -> Non
         ({"deadline": -1}, "deadline must be a number of seconds"),
         ({"messages": "some"}, "messages must be one of auto, each"),
         ({"priority": "urgent"}, "priority must be one of low, normal, high"),
-        ({"min_ok": 2}, "min_ok=2 can't be met by 1 collectors"),
+        ({"min_ok": 2}, "min_ok=2 can't be met: 1 are asked"),
         ({"required": "beta"}, "required='beta' is not among those asked"),
         ({"only": "beta"}, "there is no collector 'beta'"),
         ({"request_id": "mine"}, "a request_id is a UUID"),

@@ -78,9 +78,9 @@ def test_what_is_accepted_can_be_met(policy: Policy, runs: int) -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy(min_ok=3), "min_ok=3 can't be met by 2"),
+        (Policy(min_ok=3), "min_ok=3 can't be met: 2 are asked"),
         (Policy(min_ok=-1), "min_ok=-1"),
-        (Policy(first=0), "first=0 must be between 1 and the 2"),
+        (Policy(first=0), "first=0 can't be met: 2 are asked"),
         (Policy(first=3), "first=3"),
         (Policy(required=("c",)), "required='c' is not among those asked: a, b"),
     ],

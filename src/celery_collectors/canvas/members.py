@@ -99,6 +99,10 @@ def _links(link: Any) -> list[Any]:
 
 def _task(signature: Any, what: str) -> Any:
     if not isinstance(signature, Signature):
+        if callable(getattr(signature, "s", None)) and hasattr(signature, "delay"):
+            raise TypeError(f"{what} is a signature: write {getattr(signature, '__name__', 'task')}.s(…), with .s")
+        if hasattr(signature, "apply_async"):
+            raise TypeError(f"{what} can't be a {_what(signature)}; open that in a task of its own")
         raise TypeError(f"{what} is a signature such as task.s(…), not {_what(signature)}")
     kind = _kind(signature)
     if kind == "chain":
@@ -113,4 +117,4 @@ def _kind(signature: Signature) -> str | None:
 
 
 def _what(thing: Any) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+    return type(thing).__qualname__

@@ -180,6 +180,9 @@ class chord:  # noqa: N801 - Celery's own name
             raise TypeError("a chord can't be part of a chain or group; let a task before it open it")
         raise AttributeError(f"a chord has no {name!r}")
 
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a chord can't be part of a chain or group; let a task open it")
+
     def __repr__(self) -> str:
         return f"<chord of {len(self._members)}, then {self.body!r}>"
 

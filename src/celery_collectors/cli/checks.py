@@ -83,10 +83,11 @@ def app(place: Place) -> Check:
         return Check(
             name="app",
             state="warn",
-            message=f"{place.app_name} declares no collectors",
+            message=f"{place.app_name} declares no collectors, which is enough for chords only",
             remedy="decorate a function with @collectors.collector, in a module that the app imports",
         )
-    return Check(name="app", state="ok", message=f"{place.app_name}: {len(names)} collectors: {', '.join(names)}")
+    many = "collector" if len(names) == 1 else "collectors"
+    return Check(name="app", state="ok", message=f"{place.app_name}: {len(names)} {many}: {', '.join(names)}")
 
 
 def deduplication(place: Place) -> Check:

@@ -34,12 +34,13 @@ def doctor(wanted: Wanted, /, *, as_json: bool) -> None:
 
 def _examine(wanted: Wanted) -> list[Check]:
     from celery_collectors.cli import checks
-    from celery_collectors.cli.place import opened
+    from celery_collectors.cli.place import note_replaced_broker, opened
     from celery_collectors.errors import CollectorsError
 
     findings = [checks.versions()]
     try:
         with opened(wanted, worker=True) as place:
+            note_replaced_broker(place)
             findings += checks.everything(place)
     except CollectorsError as error:
         findings.append(checks.failed_start(error))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_collectors.cli.complaints import Complaint, Group
-from celery_collectors.errors import WaitTimeout
+from celery_collectors.errors import RequestUnknown, WaitTimeout
 
 if TYPE_CHECKING:
     from celery_collectors import Collectors
@@ -52,10 +52,14 @@ def show(wanted: Wanted, /, *, request_id: str, events: bool, as_json: bool) -> 
     \b
     collectors --app examples.airports requests show 3f8a21
     """
-    from celery_collectors.cli.place import opened
+    from celery_collectors.cli.place import note_replaced_broker, opened
 
     with opened(wanted, worker=False) as place:
-        request = find(place.collectors, request_id)
+        try:
+            request = find(place.collectors, request_id)
+        except RequestUnknown:
+            note_replaced_broker(place)  # it may be there
+            raise
         report = request.report()
         happened = recorded(request) if events else None
         if as_json:
@@ -135,11 +139,12 @@ def list_requests(wanted: Wanted, /, *, limit: int, state: str | None, cursor: s
     collectors --app examples.airports requests list --state failed
     """
     from celery_collectors.cli.output import print_json
-    from celery_collectors.cli.place import opened
+    from celery_collectors.cli.place import note_replaced_broker, opened
 
     if cursor and not _CURSOR.fullmatch(cursor):
         raise Complaint(f"{cursor!r} is not a cursor", hint="give the one that the list before ended with")
     with opened(wanted, worker=False) as place:
+        note_replaced_broker(place)
         found, following = _newest(place.collectors, limit, state, cursor)
     if as_json:
         return print_json({"version": 1, "requests": [one.to_dict() for one in found], "cursor": following})

@@ -107,12 +107,21 @@ local function ends_early(head)
   return head.first ~= nil and head.answered >= head.first and is_met(head)
 end
 
+local function unanswered(head) -- the required runs that did not answer, by name; the first few
+  local names = {}
+  for at = 0, math.min(head.runs, CLOSE_AT_ONCE) - 1 do
+    local rec = get_rec(head.id, tostring(at))
+    if rec.required and not RUN_ANSWERED[rec.state] then names[#names + 1] = rec.name end
+    if #names == 5 then break end
+  end
+  return #names > 0 and table.concat(names, ', ') or head.required_open .. ' of them'
+end
+
 local function finish_collecting(head, who, reply)
   if is_met(head) then return enter_stage(head, 0, who, reply) end
   finish(head, 'failed', {
     type = 'PolicyNotMet', kind = 'transient', retryable = true,
-    message = head.required_open > 0
-      and string.format('%d required subcollectors did not answer', head.required_open)
+    message = head.required_open > 0 and 'required, and without an answer: ' .. unanswered(head)
       or string.format('%d answered, and min_ok asks for %d', head.answered, head.min_ok),
   }, reply)
 end
