@@ -78,3 +78,8 @@ def says_acks_early(task: Any) -> bool:
             "__bound__" in said and said.index("__bound__") < said.index("acks_late")
         )
     return False
+
+
+def accepted(app: Celery) -> list[str]:
+    """The content types of results that the app decodes."""
+    return list(app.conf.result_accept_content or app.conf.accept_content)

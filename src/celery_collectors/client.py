@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from celery import Celery
 
+from celery_collectors.calls import accepted
 from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import IdempotencyError, UnavailableError
 from celery_collectors.ledger import Ledger, Order
@@ -32,7 +33,7 @@ class Client:
 
     def __init__(self, app: Celery, ledger_url: str, settings: Settings) -> None:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
-        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), app.conf.accept_content)
+        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), accepted(app))
         self._dispatcher = Dispatcher(app, self.reader, settings)
         self._teller = Teller(self._dispatcher, self.ledger)
 
@@ -95,6 +96,6 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; they open again when needed."""
-        self._teller.flush()
+        self._teller.close()
         self._dispatcher.close()
         self.ledger.client.close()

@@ -193,9 +193,11 @@ def _question(plan: Plan, request_id: str) -> bytes:
     An id that was made up for it is no part of that: a second delivery of the task makes up another. Nor is how long it
     still is until a member's time.
     """
-    timeless = [msgspec.structs.replace(run, delay_ms=None, expires_ms=None) for run in plan.runs]
+    timeless = [msgspec.structs.replace(run, delay_ms=None, expires_ms=None, timeout_ms=0) for run in plan.runs]
     asked = msgspec.structs.replace(plan, runs=tuple(timeless))
-    question = msgspec.json.encode(asked).replace(request_id.encode(), b"")
+    question = msgspec.json.encode(asked)
+    for form in (request_id, request_id.replace("-", "")):  # as a UUID object is encoded
+        question = question.replace(form.encode(), b"")
     if not current_task:
         return question
     before: Counter[bytes] = current_task.request.__dict__.setdefault("collectors_chords", Counter())

@@ -5,7 +5,7 @@ harmless, so nothing here retries for long: what could not be published is hande
 """
 
 from celery_collectors.dispatch.dispatcher import Dispatcher
-from celery_collectors.dispatch.messages import HEADER, PRIORITIES, our_queue
+from celery_collectors.dispatch.messages import HEADER, PRIORITIES, order_of, our_queue
 from celery_collectors.dispatch.teller import Teller
 
-__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "Teller", "our_queue"]
+__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "Teller", "order_of", "our_queue"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
 WAIT_S = 10.0
+MOMENT_S = 0.05
 
 
 class Confirms:
@@ -23,7 +25,7 @@ class Confirms:
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self._publish = channel.basic_publish
-        self._sent = 0
+        self.sent = 0
         self._open: set[int] = set()
         self._refused: list[str] = []
         channel.confirm_select()
@@ -37,28 +39,29 @@ class Confirms:
         """How many messages the broker has not answered yet."""
         return len(self._open)
 
-    def wait(self) -> None:
-        """Wait until the broker has everything that was published.
+    def has_all(self, last: int, ends_at: float) -> bool:
+        """Whether the broker has every message up to this one; listens to it for a moment.
+
+        Args:
+            last: A message's number: what :attr:`sent` was.
+            ends_at: Until when, on the monotonic clock, it may take.
 
         Raises:
             OperationalError: when it refused something, or did not answer in time.
         """
-        ends_at = time.monotonic() + WAIT_S
-        while self._open:
-            left_s = ends_at - time.monotonic()
-            if left_s <= 0:
+        if self._open and min(self._open) <= last:
+            if time.monotonic() >= ends_at:
                 raise OperationalError(f"it did not confirm {len(self._open)} messages within {WAIT_S:.0f} s")
-            try:
-                self._channel.connection.drain_events(timeout=left_s)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                self._channel.connection.drain_events(timeout=MOMENT_S)
         if self._refused:
             raise OperationalError(f"it refused {len(self._refused)} messages: {self._refused[0]}")
+        return not self._open or min(self._open) > last
 
     def _counted(self, *args: Any, **kwargs: Any) -> Any:
         result = self._publish(*args, **kwargs)
-        self._sent += 1
-        self._open.add(self._sent)
+        self.sent += 1
+        self._open.add(self.sent)
         return result
 
     def _on_ack(self, tag: int, multiple: bool) -> None:

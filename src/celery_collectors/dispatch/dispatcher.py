@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -13,7 +14,7 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from celery_collectors.calls import decode_call
-from celery_collectors.dispatch.confirms import Confirms
+from celery_collectors.dispatch.confirms import WAIT_S, Confirms
 from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
 from celery_collectors.dispatch.results import store_result
 from celery_collectors.errors import BrokerUnavailable
@@ -24,6 +25,7 @@ from celery_collectors.settings import Settings
 log = logging.getLogger(__name__)
 
 CONFIRM_AT_ONCE = 500
+OURS = {"confirm_publish": False, "write_timeout": 10}  # we await confirms ourselves, and nobody for ever
 
 
 class Dispatcher:
@@ -44,6 +46,7 @@ class Dispatcher:
         self._confirms: Confirms | None = None
         self._queues: dict[str, Queue] = {}
         self._sent: list[Order] = []
+        self._results: list[Order] = []
 
     def send(self, orders: Iterable[Order]) -> None:
         """Send orders, without waiting for the broker to confirm them.
@@ -52,26 +55,41 @@ class Dispatcher:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
         """
         for batch in _batches(orders):
-            done = [order for order in batch if order.ref == RESULT and self._store(order)]
             messages = [order for order in batch if order.ref != RESULT]
             with self._lock:
-                self._sent += done + (self._send(messages) if messages else [])
+                self._results += [order for order in batch if order.ref == RESULT]
+                sent = self._send(messages) if messages else []  # which may drop what was not confirmed before
+                self._sent += sent
+
+    def store_results(self) -> list[Order]:
+        """Store the results that are due, and return those that the ledger should hear of."""
+        with self._lock:
+            results, self._results = self._results, []
+        return [order for order in results if self._store(order)]
 
     def take_confirmed(self) -> list[Order]:
-        """Wait until the broker has all that was sent, and return what the ledger has not heard of yet.
+        """Wait until the broker has what was sent so far, and return what the ledger has not heard of yet.
+
+        Others may send meanwhile, also while the broker does not answer.
 
         Raises:
             BrokerUnavailable: when the broker does not confirm; the orders come again by themselves.
         """
         with self._lock:
-            try:
-                if self._confirms is not None:
-                    self._confirms.wait()
-            except self._errors as error:
-                self.close()
-                raise self._unavailable(error) from error
-            sent, self._sent = self._sent, []
-            return sent
+            confirms, count = self._confirms, len(self._sent)
+            last = confirms.sent if confirms is not None else 0
+        ends_at = time.monotonic() + WAIT_S
+        while True:
+            with self._lock:
+                if confirms is not self._confirms:
+                    return []  # the connection is gone, and what was not confirmed on it comes again
+                try:
+                    if confirms is None or confirms.has_all(last, ends_at):
+                        taken, self._sent = self._sent[:count], self._sent[count:]
+                        return taken
+                except self._errors as error:
+                    self._drop()
+                    raise self._unavailable(error) from error
 
     def _store(self, order: Order) -> bool:
         try:
@@ -86,7 +104,7 @@ class Dispatcher:
         try:
             return self._try_to_send(batch)
         except self._errors as error:
-            self.close()
+            self._drop()
             if was_open:  # a connection may have died unseen since it was used last: sending twice is harmless
                 return self._send(batch)
             raise self._unavailable(error) from error
@@ -99,12 +117,13 @@ class Dispatcher:
         producer = self._producer or self._connect()
         sent = [order for order in batch if self._send_one(producer, order)]
         if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
-            self._confirms.wait()
+            while not self._confirms.has_all(self._confirms.sent, time.monotonic() + WAIT_S):
+                pass
         return sent
 
     def _connect(self) -> Any:
         connection = self._app.connection_for_write(
-            transport_options={**self._app.conf.broker_transport_options, "confirm_publish": False}
+            transport_options={**self._app.conf.broker_transport_options, **OURS}
         )
         connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
         self._producer = self._app.amqp.Producer(connection, auto_declare=False)
@@ -143,10 +162,22 @@ class Dispatcher:
         return self._queues[name]
 
     def close(self) -> None:
-        """Close the connection; the next message opens another. What was not confirmed comes again."""
-        producer, self._producer, self._confirms, self._sent = self._producer, None, None, []
+        """Close the connection in good order; the next message opens another."""
+        with self._lock:
+            producer = self._forget()
         if producer is not None:
             producer.connection.release()
+
+    def _drop(self) -> None:
+        """Leave a connection that failed, without waiting for its other end."""
+        producer = self._forget()
+        if producer is not None:
+            producer.connection.collect()
+
+    def _forget(self) -> Any:
+        """What was not confirmed comes again."""
+        producer, self._producer, self._confirms, self._sent = self._producer, None, None, []
+        return producer
 
 
 def _batches(orders: Iterable[Order]) -> Iterator[tuple[Order, ...]]:

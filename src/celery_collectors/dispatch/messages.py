@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery
@@ -22,6 +22,19 @@ LIMIT_GRACE_S = 5.0  # a worker's own time limits act first
 # steps 0, 3, 6 and 9 unless told otherwise. So a priority is always set, by one table.
 _REDIS_PRIORITY = {"high": 0, "normal": 3, "low": 6}
 _AMQP_PRIORITY = {"high": 9, "normal": 5, "low": 1}
+
+
+def order_of(header: Any, message_id: str | None) -> Mapping[str, Any] | None:
+    """What a message of ours names; ``None`` for any other, also one that was only given our header on.
+
+    Args:
+        header: What a message has as our header.
+        message_id: Its task id.
+    """
+    if not isinstance(header, Mapping) or not {"request_id", "ref", "generation", "delivery"} <= header.keys():
+        return None
+    names = "{request_id}-{ref}-{generation}.{delivery}".format_map(header)
+    return header if names == message_id else None
 
 
 def our_queue(name: str, kind: str = "classic") -> Queue:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 
 from celery_collectors.dispatch.dispatcher import Dispatcher
 from celery_collectors.errors import UnavailableError
-from celery_collectors.ledger import Ledger
+from celery_collectors.ledger import Ledger, Order
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,10 @@ class Teller:
         self._dispatcher = dispatcher
         self._ledger = ledger
         self._asked = threading.Event()
+        self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     def soon(self) -> None:
         """Tell what there is to tell in a moment."""
@@ -45,19 +48,30 @@ class Teller:
                 atexit.register(self.flush)
 
     def flush(self) -> None:
-        """Tell it now, as at the end of a process."""
-        self._asked.clear()
+        """Tell it now, as at the end of a process; not that of a fork, to which the connection does not belong."""
+        if os.getpid() == self._pid:
+            self._tell(self._dispatcher.store_results())
+
+    def close(self) -> None:
+        """Tell it now, and end the thread."""
+        self.flush()
+        self._closed.set()
+        self._asked.set()
+        atexit.unregister(self.flush)
+
+    def _tell(self, stored: list[Order]) -> None:
         try:
-            self._ledger.published(self._dispatcher.take_confirmed())
+            self._ledger.published([*stored, *self._dispatcher.take_confirmed()])
         except UnavailableError as error:
             log.warning("messages were sent, and whether they arrived is not known; they come again: %s", error)
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._closed.is_set():
             self._asked.wait()
-            pause.wait(PAUSE_S)
+            self._asked.clear()
             try:
-                self.flush()
+                stored = self._dispatcher.store_results()  # for these somebody may wait
+                self._closed.wait(PAUSE_S)
+                self._tell(stored)
             except Exception:
                 log.exception("what was sent could not be told to the ledger")

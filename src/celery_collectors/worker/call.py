@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from celery.app.trace import trace_ok_t
+from billiard.einfo import ExceptionInfo
+from celery import states
+from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Retry
 from celery.result import allow_join_result
 
 from celery_collectors.calls import decode_call, encode_call, seconds_until
 from celery_collectors.context import entered
-from celery_collectors.dispatch import HEADER
-from celery_collectors.errors import LedgerUnavailable, TimedOut
+from celery_collectors.dispatch import HEADER, order_of
+from celery_collectors.errors import CollectError, LedgerUnavailable, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_value
@@ -41,7 +43,7 @@ def traced(runtime: Runtime, task: Any, trace: Trace) -> Trace:
     """A task's tracer that heeds our messages, and leaves all others to the one it stands for."""
 
     def trace_call(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
-        order = (request or {}).get(HEADER)
+        order = order_of((request or {}).get(HEADER), uuid)
         if order is None:
             return trace(uuid, args, kwargs, request)
         with soft_limit.held_off():
@@ -73,7 +75,7 @@ def replacing(task: Any, theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A task's ``on_replace`` that runs the other task in its place, if our message is what it runs for."""
 
     def on_replace(signature: Any) -> Any:
-        if not task.request.get(HEADER):
+        if order_of(task.request.get(HEADER), task.request.id) is None:
             return theirs(signature)
         with allow_join_result():
             raise Replaced(theirs(signature))  # which runs it here, as for everything that is eager
@@ -95,18 +97,26 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         attempt = _attempt(process, task, grant, ended, given)
     except LedgerUnavailable:
         process.keeper.drop(grant.held)
-        raise  # nothing can be settled either: the lease lapses, and the run is fetched again
+        return _shown_as(CollectError("the ledger is away, and the run goes on when it is back"))
     except BaseException as error:
         if not _is_outcome(error):
             if _at_hard_limit(call[2], time.monotonic() - began):
                 settle(process, grant, failed(TimedOut("ran into its hard time limit"), 0.0))
             raise  # a signal ends this process, which hands back what it holds
         settle(process, grant, failed(error, 0.0))
-        raise for_celery(error) from None
+        return _shown_as(for_celery(error))
     settle(process, grant, attempt)
     if isinstance(attempt.cause, MemoryError):
-        raise for_celery(attempt.cause)
+        return _shown_as(for_celery(attempt.cause))
     return ended
+
+
+def _shown_as(error: Exception) -> Any:
+    """A failure as the tracer returns it; to raise it would end a solo worker."""
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 - it is ours
+        return trace_ok_t(ExceptionInfo(), TraceInfo(states.FAILURE, error), 0.0, None)
 
 
 class Given(NamedTuple):

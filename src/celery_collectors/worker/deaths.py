@@ -12,7 +12,7 @@ import msgspec
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 
-from celery_collectors.dispatch import HEADER
+from celery_collectors.dispatch import HEADER, order_of
 from celery_collectors.errors import CollectorsError
 from celery_collectors.model import ErrorInfo
 from celery_collectors.worker.process import Process, Runtime
@@ -73,9 +73,9 @@ def noting(runtime: Runtime, theirs: str | type) -> type:
             super()._announce_revoked(reason, terminated, signum, expired)
 
         def _note(self, pid: int | None, *ended: Any) -> None:
-            order = self._request_dict.get(HEADER)
-            if order:
-                runtime.deaths.put(Note(order, pid, *ended))
+            order = order_of(self._request_dict.get(HEADER), self.id)
+            if order is not None:
+                runtime.deaths.put(Note(dict(order), pid, *ended))
 
     return Request
 

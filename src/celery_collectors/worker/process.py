@@ -18,6 +18,7 @@ from typing import Any
 
 from celery import Celery
 
+from celery_collectors.calls import accepted
 from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import UnavailableError
 from celery_collectors.events import Event, Hook
@@ -59,7 +60,7 @@ class Process:
     @cached_property
     def reader(self) -> Reader:
         """Reads what runs have stored."""
-        return Reader(self.ledger, self.store, self.runtime.app.conf.accept_content)
+        return Reader(self.ledger, self.store, accepted(self.runtime.app))
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -74,7 +75,7 @@ class Process:
     def _new_reader(self) -> Reader:
         ledger = Ledger.from_url(self.runtime.ledger_url(), self.settings, patience_s=WORKER_PATIENCE_S)
         store = PayloadStore.of(ledger.client, self.settings)
-        return Reader(ledger, store, self.runtime.app.conf.accept_content)
+        return Reader(ledger, store, accepted(self.runtime.app))
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

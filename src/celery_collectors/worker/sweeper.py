@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import LedgerUnavailable
@@ -38,6 +38,7 @@ class Sweeper(threading.Thread):
         self._idle: dict[str, float] = {}
         self._marks: dict[str, float] = {}
         self._stop_asked = threading.Event()
+        self._sender = Sender(process)
 
     def run(self) -> None:
         """Sweep until :meth:`stop`."""
@@ -68,7 +69,7 @@ class Sweeper(threading.Thread):
             self._beat_at = time.monotonic()
         lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
         # Deadlines first: a broker that is away makes publishing slow, and must not make an answer late.
-        self._process.publish([order for shard in self._process.ledger.shards for order in self._claim(shard, lost)])
+        self._sender.send([order for shard in self._process.ledger.shards for order in self._claim(shard, lost)])
 
     def _claim(self, shard: str, lost: dict[str, float]) -> Iterator[Order]:
         for _ in range(AT_ONCE):
@@ -78,6 +79,31 @@ class Sweeper(threading.Thread):
             yield from reply.orders
             if not reply.more:
                 return
+
+
+class Sender:
+    """Publishes beside the sweeping, one batch at a time: a broker that does not answer must not hold that up.
+
+    Args:
+        process: Whose connections are used.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._free = threading.Semaphore()
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """Publish, unless the batch before is still on its way: then these come again."""
+        if orders and self._free.acquire(blocking=False):
+            threading.Thread(target=self._send, args=(orders,), name="collectors-sender", daemon=True).start()
+
+    def _send(self, orders: Sequence[Order]) -> None:
+        try:
+            self._process.publish(orders)
+        except Exception:
+            log.exception("%d messages could not be sent; they come again", len(orders))
+        finally:
+            self._free.release()
 
 
 def idle_stamps(workers: list[WorkerBeat], now_ms: float, backlog_s: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from billiard.pool import EX_RECYCLE
 from celery import Task
 from celery._state import _task_stack
 
-from celery_collectors.dispatch import HEADER
+from celery_collectors.dispatch import HEADER, order_of
 from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
@@ -46,7 +46,7 @@ class CollectorsTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or what our message announced."""
-        order = None if self.request.called_directly else self.request.get(HEADER)
+        order = None if self.request.called_directly else order_of(self.request.get(HEADER), self.request.id)
         if order is None:
             return self._plainly(*args, **kwargs)
         with soft_limit.held_off():
