@@ -77,6 +77,12 @@ def echo(value: Any) -> Any:
     return value
 
 
+@app.task(bind=True)
+def hands_on(self: Any, x: int, y: int) -> str:
+    """Gives its own headers on to another task, as tracing does."""
+    return str(add.apply_async((x, y), headers=self.request.headers).id)
+
+
 @app.task
 def fail(message: str = "no such feed", word: str = "") -> None:
     if word:

@@ -125,6 +125,11 @@ def test_a_declared_gathering_gets_a_value_for_what_failed(chords: Chords) -> No
 # The app's other tasks ----------------------------------------------------------------------------------
 
 
+def test_a_task_that_a_member_gives_its_headers_on_to_is_run(chords: Chords) -> None:
+    (task_id,) = chord([chord_app.hands_on.s(1, 2)], deadline=20)(chord_app.gather.s()).get(timeout=20)
+    assert chords.app.AsyncResult(task_id).get(timeout=20) == 3
+
+
 def test_other_tasks_are_as_before(chords: Chords) -> None:
     """Results, retries, links, errbacks, canvas: none of it goes through the ledger."""
     link, error, again = chords.word(), chords.word(), chords.word()
