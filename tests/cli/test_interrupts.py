@@ -87,7 +87,8 @@ def test_interrupted_before_anything_was_asked(cold: Shell) -> None:
     running = cold.start("--app", "shop", "collect", "fast:food")
     until((cold.home / "status.json").exists, "the engine is starting")
     running.interrupt()
-    assert running.process.wait(30) in (0, 130)
+    # The last is what a shell calls 130, too: it came when all was said, and Python itself was ending.
+    assert running.process.wait(30) in (0, 130, -signal.SIGINT)
     assert "Traceback" not in running.err
 
 

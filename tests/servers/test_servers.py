@@ -92,7 +92,7 @@ def test_servers_that_are_given_keep_what_they_hold() -> None:
             assert client.llen("celery") == 1
         with Connection(broker.url) as connection:
             assert connection.default_channel.queue_declare("celery", passive=True).message_count == 1
-    assert _processes_with(broker.log.parent) == []
+    until(lambda: not _processes_with(broker.log.parent), "what RabbitMQ started has ended")
 
 
 def _leave_things_behind(redis_url: str, amqp_url: str) -> None:
