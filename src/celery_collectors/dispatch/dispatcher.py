@@ -117,7 +117,8 @@ class Dispatcher:
         producer = self._producer or self._connect()
         sent = [order for order in batch if self._send_one(producer, order)]
         if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
-            while not self._confirms.has_all(self._confirms.sent, time.monotonic() + WAIT_S):
+            ends_at = time.monotonic() + WAIT_S
+            while not self._confirms.has_all(self._confirms.sent, ends_at):
                 pass
         return sent
 
