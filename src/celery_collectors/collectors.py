@@ -17,7 +17,6 @@ from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import (
     DeclarationError,
     NoLedgerError,
-    PolicyError,
     RequestError,
     RequestUnknown,
 )
@@ -27,7 +26,7 @@ from celery_collectors.ledger import WorkerBeat
 from celery_collectors.ledger.reading import Page
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
-from celery_collectors.plan import Plan, make_plan
+from celery_collectors.plan import Plan, check_times, make_plan
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
@@ -313,7 +312,7 @@ class Collectors:
         Raises:
             PolicyError: for what can't be a time.
         """
-        _check_times(deadline, finish)
+        check_times(deadline, finish)
         return (
             self.settings.deadline_s if deadline is None else deadline,
             self.settings.finish_s if finish is None else finish,
@@ -382,12 +381,6 @@ class Collectors:
         """This process's connections as one that asks."""
         pid = os.getpid()
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Client(self.app, self.ledger_url, self.settings))
-
-
-def _check_times(deadline: float | None, finish: float | None) -> None:
-    for name, value in (("deadline", deadline), ("finish", finish)):
-        if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
-            raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
 
 
 def _names(named: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@
     │   ├── TopicError              the topic is malformed
     │   ├── NoCollectorError        no collector takes this topic, or none has that name
     │   ├── PolicyError             the policy can't be met by any outcome
-    │   └── IdempotencyError        the key belongs to another question
+    │   ├── IdempotencyError        the key belongs to another question
+    │   └── RefusedError            this can't be done with this request, as it is now
     ├── UnavailableError            something outside is away; trying again later can help
     │   ├── LedgerUnavailable       Redis/Valkey does not answer
     │   └── BrokerUnavailable       the broker does not answer
@@ -74,6 +75,10 @@ class PolicyError(RequestError):
 
 class IdempotencyError(RequestError):
     """The idempotency key belongs to another question."""
+
+
+class RefusedError(RequestError):
+    """This can't be done with this request, as it is now: what has to be retried must have ended, and not well."""
 
 
 class UnavailableError(CollectorsError):

@@ -26,6 +26,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         items: How many items an ended run or stage produced.
         delay_s: For ``retrying``: seconds until the next attempt.
         error: What went wrong, if anything did.
+        generation: Which life of the request it belongs to.
+        priority: Where the request was given another one, which.
         id: The event's id in the request's stream, from which ``events(after=id)`` goes on.
     """
 
@@ -38,6 +40,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     items: int = 0
     delay_s: float | None = None
     error: ErrorInfo | None = None
+    generation: int = 1
+    priority: str = ""
     id: str = ""
 
 

@@ -1,17 +1,38 @@
-"""The handle of one request: wait for it, look at it, follow it, cancel it."""
+"""The handle of one request: wait for it, look at it, follow it, end it, try it again, let it go first."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from celery_collectors.client import Client
-from celery_collectors.errors import RequestUnknown, WaitTimeout
+from celery_collectors.dispatch import PRIORITIES
+from celery_collectors.errors import RefusedError, RequestError, RequestUnknown, WaitTimeout
 from celery_collectors.events import Event
+from celery_collectors.ledger import Reply
+from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import REQUEST_ENDED, Report, RequestState
+from celery_collectors.plan import check_times
 
 BLOCK_S = 1.0
+
+
+class Retried(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retry began.
+
+    Attributes:
+        generation: The request's new one.
+        runs: The names of the runs that run again; empty if only the stages do.
+        left: The names of those that failed and are left as they are, because trying again can't help.
+    """
+
+    generation: int
+    runs: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
 
 class Request:
@@ -48,9 +69,12 @@ class Request:
         """
         ends_at = None if timeout is None else time.monotonic() + timeout
         with self._reader.end_of(self.id) as wait_for_end:
-            while not self._is_over():
-                wait_for_end(self._block_s(ends_at, timeout))
-        return self.report()
+            while True:
+                while not self._is_over():
+                    wait_for_end(self._block_s(ends_at, timeout))
+                report = self.report()
+                if report.is_final:  # else somebody has just retried it
+                    return report
 
     def _block_s(self, ends_at: float | None, timeout: float | None) -> float:
         left_s = BLOCK_S if ends_at is None else ends_at - time.monotonic()
@@ -72,7 +96,7 @@ class Request:
         return self._ledger.state(self.id)
 
     def events(self, after: str = "0", timeout: float | None = None) -> Iterator[Event]:
-        """Yield what happened and what happens, until the request is final.
+        """Yield what happened and what happens, over all generations, until the request is final.
 
         Args:
             after: An event's ``id`` to go on from; by default from the beginning.
@@ -88,7 +112,8 @@ class Request:
             for event in found:
                 after = event.id
                 yield event
-                if event.subject == "request" and event.state in REQUEST_ENDED:
+                ends = event.subject == "request" and event.state in REQUEST_ENDED
+                if ends and event.generation >= self._ledger.generation(self.id):
                     return
             if not found and self._is_over():
                 return
@@ -131,3 +156,85 @@ class Request:
             raise RequestUnknown(self.id)
         self._client.publish(reply.orders)
         return RequestState(reply.state)
+
+    def retry(
+        self,
+        only: str | Sequence[str] = FAILED,
+        *,
+        deadline: float | None = None,
+        finish: float | None = None,
+        force: bool = False,
+    ) -> Retried:
+        """Try a partial or failed request again: what answered is kept, the runs named run, and the stages do.
+
+        That is the request's next generation, under the same id. Its deadline counts from now.
+
+        Args:
+            only: ``"failed"`` for all that did not answer, as far as that can help; or names of runs.
+            deadline: Seconds until collecting ends; by default as many as before.
+            finish: Seconds that the stages may take after that; by default as many as before.
+            force: Try also what trying again can't help by what its error says: it was mended since.
+
+        Raises:
+            RefusedError: when it has not ended, is complete, was cancelled, or trying again can't help; when
+                somebody else has just retried it; or while a chord's links of the last time are on their way.
+            PolicyError: for what can't be a time.
+            RequestUnknown: when the ledger does not hold it.
+        """
+        check_times(deadline, finish)
+        ended = self._reader.ended(self.id)
+        choice = choose(ended, only, force=force)
+        deadline_s = ended.deadline_s if deadline is None else deadline
+        finish_s = ended.finish_s if finish is None else finish
+        self._reader.keep(self.id, deadline_s + finish_s)
+        replies = self._ledger.retry(
+            self.id,
+            choice.refs,
+            generation=ended.generation,
+            token=uuid.uuid4().hex,
+            deadline_s=deadline_s,
+            finish_s=finish_s,
+        )
+        for reply in replies:
+            self._check_retried(reply)
+            self._client.publish(reply.orders)
+        names = tuple(ended.runs[ref].name for ref in choice.refs)
+        return Retried(generation=ended.generation + 1, runs=names, left=tuple(choice.left))
+
+    def _check_retried(self, reply: Reply) -> None:
+        if reply.state == RequestState.UNKNOWN:
+            raise RequestUnknown(self.id)
+        if reply.reason == "follows":
+            raise RefusedError(f"request {self.id} can't be tried again yet: what its end calls is still on its way")
+        if not reply.kept:
+            raise RefusedError(
+                f"somebody else has retried request {self.id}: it is {reply.state}, in generation {reply.generation}"
+            )
+
+    def reprioritise(self, level: str) -> RequestState:
+        """Let everything of the request that waits go before others, or after them.
+
+        What waits is called for anew at that priority; what runs goes on; what starts later has it, too.
+
+        Args:
+            level: ``low``, ``normal`` or ``high``.
+
+        Returns:
+            The state it is in.
+
+        Raises:
+            RequestError: for another word.
+            RefusedError: when it has ended.
+            RequestUnknown: when the ledger does not hold it.
+        """
+        if level not in PRIORITIES:
+            raise RequestError(f"a priority is one of {', '.join(PRIORITIES)}, not {level!r}")
+        state = RequestState.UNKNOWN
+        for reply in self._ledger.reprioritise(self.id, level):
+            state = RequestState(reply.state)
+            if state is RequestState.UNKNOWN:
+                raise RequestUnknown(self.id)
+            if not reply.kept:
+                raise RefusedError(f"request {self.id} is {state}: nothing of it waits any more")
+            self._client.publish(reply.orders)
+        return state

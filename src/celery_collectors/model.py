@@ -65,7 +65,9 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     RunState.QUEUED: RUN_ENDED | {RunState.RUNNING},
     RunState.RUNNING: RUN_ENDED | {RunState.RETRYING, RunState.QUEUED},
     RunState.RETRYING: RUN_ENDED | {RunState.QUEUED},
-    **{state: frozenset() for state in RUN_ENDED},
+    # What answered is over for good; the others may be tried again, in the request's next generation.
+    **{state: frozenset() for state in RUN_ANSWERED},
+    **{state: frozenset({RunState.QUEUED}) for state in RUN_ENDED - RUN_ANSWERED},
 }
 
 REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
@@ -73,7 +75,10 @@ REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
     RequestState.GATHERING: REQUEST_ENDED | {RequestState.CLEANING, RequestState.PROCESSING},
     RequestState.CLEANING: REQUEST_ENDED | {RequestState.PROCESSING},
     RequestState.PROCESSING: REQUEST_ENDED,
-    **{state: frozenset() for state in REQUEST_ENDED},
+    RequestState.COMPLETE: frozenset(),
+    RequestState.CANCELLED: frozenset(),
+    RequestState.PARTIAL: frozenset({RequestState.COLLECTING}),  # a retry begins the next generation
+    RequestState.FAILED: frozenset({RequestState.COLLECTING}),
 }
 
 STAGES: Mapping[str, RequestState] = {

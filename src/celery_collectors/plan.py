@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from celery_collectors.errors import PolicyError
 from celery_collectors.ledger import LinkPlan, Order, RunPlan, StagePlan
 from celery_collectors.model import Policy
 from celery_collectors.registry import Collector, Registry, Stage
@@ -59,6 +60,13 @@ def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Setti
         ),
         stages=tuple(stage_plan(stage, settings) for stage in registry.stages_in_order()),
     )
+
+
+def check_times(deadline: float | None, finish: float | None) -> None:
+    """Raise :class:`PolicyError` for what can't be a time in seconds; ``None`` is one of the settings'."""
+    for name, value in (("deadline", deadline), ("finish", finish)):
+        if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
+            raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
 
 
 def stage_plan(stage: Stage, settings: Settings) -> StagePlan:

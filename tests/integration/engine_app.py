@@ -62,6 +62,15 @@ def flaky(topic: str) -> list[str]:
     return ["third time lucky"]
 
 
+@collectors.collector(topics="mend*", retries=0)
+def mends(topic: str) -> list[str]:
+    """Fails until the test mends it."""
+    note("mends")
+    if not (NOTES / "mended").exists():
+        raise ConnectionError("reset by peer")
+    return ["mended"]
+
+
 @collectors.collector(topics="permanent*", retries=5)
 def permanent(topic: str) -> list[str]:
     note("permanent")

@@ -30,7 +30,8 @@ EXPIRE = """\
 """
 
 CALLS = (
-    Mutant("a member has its request's priority", "return rec.priority or head.priority", "return head.priority",
+    Mutant("a member has its request's priority", "and head.priority or rec.priority or head.priority",
+           "and head.priority or head.priority",
            chord.test_a_member_has_a_priority_of_its_own, random=False),
     Mutant("a callback goes on in place", "and not stage.call", "",
            chord.test_a_callback_is_a_message_also_if_it_is_known_to_be_short, random=False),
@@ -42,7 +43,7 @@ CALLS = (
            "not head or get_rec(head.id, 'r", links.test_what_is_not_finished_is_not_forgotten, random=False),
     Mutant("a result on its way is forgotten", "or get_rec(head.id, 'result') then return answer({ forgotten",
            "then return answer({ forgotten", links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
-    Mutant("a link on its way is forgotten", "if rec and not RUN_ENDED[rec.state] then return answer({ forgotten",
+    Mutant("a link on its way is forgotten", "if still_follows(head) then return answer({ forgotten",
            "if false then return answer({ forgotten",
            links.test_what_is_still_on_its_way_is_not_forgotten, random=False),
 )  # fmt: skip
@@ -146,7 +147,7 @@ LINKS = (
            links.test_a_link_that_must_not_run_twice_does_not, random=False),
     Mutant("a result that is not confirmed is lost", "local follows = is_link(ref) or ref == 'result'",
            "local follows = is_link(ref)", links.test_a_result_comes_again_until_it_is_stored),
-    Mutant("a result is stored for ever", "if rec and sent.ref == 'result' then", "if false then",
+    Mutant("a result is stored for ever", "if current and sent.ref == 'result' then", "if false then",
            links.test_a_result_comes_again_until_it_is_stored),
     Mutant("a result is never stored", "if head.result_id then", "if false then",
            links.test_a_cancel_hands_out_its_result, random=False),

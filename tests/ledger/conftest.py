@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from celery_collectors.ledger.ledger import connect
+from celery_collectors.ledger.shards import connect
 from tests.ledger.world import World
 
 

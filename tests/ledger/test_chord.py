@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_collectors.ledger import Grant
-from celery_collectors.ledger import ledger as ledger_module
+from celery_collectors.ledger import Grant, asking
 from celery_collectors.model import ErrorInfo, Policy
 from tests.ledger.test_settle import items
 from tests.ledger.world import World, callback, label, oops, run, stage, step
@@ -28,7 +27,7 @@ def taken_over(world: World, slow: Grant, **changes: int) -> Grant:
 
 
 def test_what_a_message_is_made_from_is_in_the_ledger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 1)
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 1)
     calls = {"0": "call a", "1": "call b", "gathering": "call back", "link:0": "call on"}
     runs = run("a", call=True), run("b", call=True, timeout_ms=90_000), run("own")
     request_id = world.open(*runs, stages=[callback()], calls=calls, deadline_s=60)

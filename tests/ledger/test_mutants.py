@@ -11,9 +11,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from celery_collectors.ledger import ledger as ledger_module
-from celery_collectors.ledger import scripts
-from tests.ledger import chord_mutants
+from celery_collectors.ledger import asking, scripts
+from tests.ledger import chord_mutants, control_mutants
 from tests.ledger import test_advance as advance
 from tests.ledger import test_backlog as backlog
 from tests.ledger import test_cancel as cancel
@@ -41,8 +40,8 @@ MUTANTS = (
     Mutant("a retrying run starts early", "if rec.state == 'retrying' then return refuse('not due') end",
            "if rec.state == 'retrying' then rec.state = 'queued' end",
            start.test_a_retrying_run_waits_for_its_time),
-    Mutant("a late confirmation revives", "if rec and rec.state == 'queued' and head.generation",
-           "if rec and head.generation", start.test_published_after_start_changes_nothing),
+    Mutant("a late confirmation revives", "elseif current and rec.state == 'queued' then", "elseif current then",
+           start.test_published_after_start_changes_nothing),
     Mutant("a second success wins again", "or RUN_ENDED[rec.state]\n  or (rec.step or 0) ~=",
            "or (rec.step or 0) ~=",
            settle.test_a_second_winner_is_late_and_changes_nothing, random=False),
@@ -71,10 +70,10 @@ MUTANTS = (
            "local crashed = true", claim.test_a_lapse_of_a_process_that_renews_others_is_no_crash, random=False),
     Mutant("a gap takes all leases", "elseif NOW < grace_until then", "elseif false then",
            claim.test_a_sweeper_that_was_away_gives_the_living_time_to_renew),
-    Mutant("ended runs stay due", "redis.call('ZREM', DUE, member(head.id, ref))\n  redis.call('ZREM', waiting_key",
-           "redis.call('ZREM', waiting_key", claim.test_nothing_is_left_of_an_ended_request_among_what_is_due),
-    Mutant("ended runs stay waiting", "  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))\nend",
-           "end", settle.test_an_ended_run_is_neither_due_nor_waiting),
+    Mutant("ended runs stay due", "redis.call('ZREM', DUE, member(head.id, ref))\n  waits_no_more(head, ref, rec)\nend",
+           "waits_no_more(head, ref, rec)\nend", claim.test_nothing_is_left_of_an_ended_request_among_what_is_due),
+    Mutant("ended runs stay waiting", "member(head.id, ref))\n  waits_no_more(head, ref, rec)\nend",
+           "member(head.id, ref))\nend", settle.test_an_ended_run_is_neither_due_nor_waiting),
     Mutant("ended requests stay for ever", "redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)", "",
            claim.test_ended_requests_expire_and_leave_the_list),
     Mutant("a cancel leaves its stage", "if head.state ~= 'collecting' then\n  local ref", "if false then\n  local ref",
@@ -98,8 +97,10 @@ MUTANTS = (
     Mutant("lost is what waits", "'-inf', '(' .. stamp", "'-inf', '+inf'",
            backlog.test_only_what_was_published_before_the_stamp_is_lost, random=False),
     *chord_mutants.MUTANTS,
+    *control_mutants.MUTANTS,
 )  # fmt: skip
-VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget")
+VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget", "retry",
+         "reprioritise")  # fmt: skip
 NAMES = [mutant.name for mutant in MUTANTS]
 
 
@@ -130,7 +131,7 @@ def test_the_random_machine_catches_it(
     mutated: Mutant, ledger_client: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert mutated.random
-    monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 2)
     search = settings(
         max_examples=300, stateful_step_count=50, database=None, phases=[Phase.generate], derandomize=True
     )

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
-from celery_collectors.ledger import Ledger, RunPlan
-from celery_collectors.ledger import ledger as ledger_module
+from celery_collectors.ledger import Ledger, RunPlan, asking
 from celery_collectors.settings import Settings
 from tests.ledger.world import World, run
 
@@ -27,7 +26,7 @@ class BreaksAfter(Ledger):
 @pytest.fixture
 def half_open(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
     """A request of three runs whose opener died after writing two of them."""
-    monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 2)
     dying = BreaksAfter(world.client, world.settings, now_ms=world.clock)
     dying.shards  # noqa: B018 - the first call fixes the shards
     dying.calls_left = 1

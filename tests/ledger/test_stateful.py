@@ -22,8 +22,7 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
-from celery_collectors.ledger import RESULT
-from celery_collectors.ledger import ledger as ledger_module
+from celery_collectors.ledger import RESULT, asking
 from celery_collectors.model import Policy
 from tests.ledger.snapshot import Plan
 from tests.ledger.surroundings import PROCESSES, TRAITS, Surroundings
@@ -237,7 +236,7 @@ def machine(client: Redis, prefix: str) -> type[Faults]:
 
 
 def test_the_laws_hold_whatever_happens(ledger_client: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "OPEN_AT_ONCE", 2)
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 2)
     run_state_machine_as_test(
         machine(ledger_client, prefix), settings=settings(max_examples=40, stateful_step_count=50)
     )

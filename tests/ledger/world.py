@@ -106,6 +106,21 @@ class World:
             )
         )
 
+    def retry(
+        self, request_id: str, *refs: str, token: str | None = None, deadline_s: float = 30, finish_s: float = 60
+    ) -> list[Order]:
+        """Begin the next generation with these runs; return what must be published."""
+        generation = int(self.head(request_id)["generation"])
+        token = token or f"token-{next(self._numbers)}"
+        times = {"deadline_s": deadline_s, "finish_s": finish_s}
+        replies = list(self.ledger.retry(request_id, refs, generation=generation, token=token, **times))
+        assert all(reply.kept for reply in replies), replies
+        return [order for reply in replies for order in reply.orders]
+
+    def reprioritise(self, request_id: str, level: str) -> list[Order]:
+        """Give it another level; return what must be published."""
+        return [order for reply in self.ledger.reprioritise(request_id, level) for order in reply.orders]
+
     # Workers --------------------------------------------------------------------------------------
 
     def order(self, request_id: str, ref: str, **changes: Any) -> dict[str, Any]:
@@ -125,6 +140,10 @@ class World:
         token = token or f"token-{next(self._numbers)}"
         order = self.order(request_id, ref, **changes)
         return self.ledger.start(order, owner=process, worker=process, token=token)
+
+    def start_again(self, order: Order, process: str = "p1") -> Grant:
+        """Start what an order calls for."""
+        return self.ledger.start(order, owner=process, worker=process, token=f"token-{next(self._numbers)}")
 
     def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
         """Settle an attempt as ok with these items (by default one that names the attempt)."""

@@ -101,7 +101,11 @@ class ChordResult(AsyncResult):  # type: ignore[misc]
             self.backend.forget(self.id)
 
     def _get_task_meta(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._cache or self._meta()
+        generation = self._collectors.client.ledger.generation(self.request_id)
+        if self._cache and generation in (0, self._cache["generation"]):  # it has expired, or is as it was
+            kept: dict[str, Any] = self._cache
+            return kept
+        found = self._meta()
         if found["status"] in states.READY_STATES:
             self._cache = found
         return found
@@ -112,7 +116,7 @@ class ChordResult(AsyncResult):  # type: ignore[misc]
             report = self.report()
         except RequestUnknown:
             return meta
-        meta["status"] = celery_state(report)
+        meta |= {"status": celery_state(report), "generation": report.generation}
         if meta["status"] == states.SUCCESS:
             return meta | {"result": self._collectors.client.reader.answer(report)}
         return meta | {"result": celery_error(report), "traceback": report.error.traceback if report.error else None}

@@ -15,7 +15,7 @@ from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.place import Place, broker_connection, refuse_unreachable_broker
 from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import UnavailableError
-from celery_collectors.ledger.ledger import connect
+from celery_collectors.ledger.shards import connect
 
 if TYPE_CHECKING:
     from kombu import Connection

@@ -75,6 +75,8 @@ def send_call(app: Celery, producer: Any, order: Order, signature: Signature, qu
         return _send_prepared(app, producer, order, queue, call=(args, dict(signature.kwargs)), named=named)
     if queue is not None:
         options = {"queue": queue, "priority": _priority(producer, order), "serializer": "json"} | options
+    if order.level_given:  # to the whole request, since it was opened
+        options["priority"] = _priority(producer, order)
     task = app.tasks.get(order.task)
     plain = task is not None and queue is None
     send: Callable[..., Any] = task.apply_async if plain else _by_name(app, order.task)

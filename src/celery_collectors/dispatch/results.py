@@ -58,9 +58,16 @@ def _as_raised(error: ErrorInfo) -> BaseException:
 
 
 def store_result(app: Celery, reader: Reader, order: Order) -> None:
-    """Let Celery's result backend hold a chord's end, for whoever has only its id; storing it again changes nothing."""
-    report = reader.report(order.request_id)
-    error = celery_error(report)
-    value: Any = error if error is not None else reader.answer(report)
-    trace = report.error.traceback if report.error else None
-    app.backend.store_result(order.name, value, celery_state(report), traceback=trace)
+    """Let Celery's result backend hold a chord's end, for whoever has only its id; storing it again changes nothing.
+
+    If the chord is tried again, what is stored is the last end: a backend would rather keep a success for ever.
+    """
+    stored = 0
+    while (report := reader.report(order.request_id)).is_final and report.generation > stored:
+        if report.generation > 1:
+            app.backend.forget(order.name)
+        error = celery_error(report)
+        value: Any = error if error is not None else reader.answer(report)
+        trace = report.error.traceback if report.error else None
+        app.backend.store_result(order.name, value, celery_state(report), traceback=trace)
+        stored = report.generation

@@ -224,7 +224,7 @@ def _asks(addresses: Addresses) -> Callable[[str], bool]:
 
     @cache
     def client() -> Redis:
-        from celery_collectors.ledger.ledger import connect
+        from celery_collectors.ledger.shards import connect
 
         return connect(addresses.ledger_url, patience_s=2)
 

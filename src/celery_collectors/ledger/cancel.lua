@@ -20,6 +20,10 @@ finish(head, 'cancelled', {
   type = 'Cancelled', kind = 'system', retryable = true,
   message = 'cancelled' .. (A.by and ' by ' .. A.by or '') .. (A.reason and ': ' .. A.reason or ''),
 }, reply)
+if head.again then -- it was just being reopened
+  redis.call('HDEL', key('request', head.id), 'again')
+  redis.call('UNLINK', key('again', head.id))
+end
 set_head(head, { closing = 'cancelled', cursor = 0 })
 close(head)
 return answer(reply)

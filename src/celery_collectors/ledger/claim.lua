@@ -45,6 +45,8 @@ local function over(head) -- the request's own timer
     elseif not REQUEST_ENDED[head.state] then
       finish_collecting(head, nil, reply)
     end
+  elseif head.again then
+    reopen(head, reply)
   elseif head.state == 'collecting' and NOW >= head.deadline_at then
     begin_closing(head, 'timed_out', nil, reply)
     reply.more = reply.more or head.closing ~= nil
@@ -58,8 +60,10 @@ local function over(head) -- the request's own timer
     }, reply)
   elseif REQUEST_ENDED[head.state] then
     redis.call('ZREM', DUE, head.id)
+  elseif head.moving then
+    call_anew(head, reply)
   else
-    redis.call('ZADD', DUE, head.state == 'collecting' and head.deadline_at or head.finish_at, head.id)
+    set_timer(head)
   end
 end
 

@@ -3,10 +3,7 @@
 -- A: request_id
 local head = get_head(A.request_id)
 if not head or not REQUEST_ENDED[head.state] or get_rec(head.id, 'result') then return answer({ forgotten = false }) end
-for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
-  local rec = get_rec(head.id, link.ref)
-  if rec and not RUN_ENDED[rec.state] then return answer({ forgotten = false }) end
-end
+if still_follows(head) then return answer({ forgotten = false }) end
 for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
   redis.call('UNLINK', key(kind, head.id))
 end

@@ -3,205 +3,31 @@
 from __future__ import annotations
 
 import random
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
-from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
-from celery_collectors.ledger.records import (
-    Grant,
-    Held,
-    LinkPlan,
-    Opened,
-    Order,
-    Reply,
-    RunPlan,
-    StagePlan,
-    WorkerBeat,
-)
-from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
-from celery_collectors.model import ErrorInfo, Policy, RequestState
-from celery_collectors.settings import Settings, public_url, redis_url
+from celery_collectors.ledger.asking import Asking
+from celery_collectors.ledger.records import Grant, Held, Order, Reply, WorkerBeat
+from celery_collectors.model import ErrorInfo, RequestState
 
-T = TypeVar("T")
-SCHEMA = 1
-OPEN_AT_ONCE = 500
 RECORD_AT_ONCE = 250
-UNSEALED_TTL_MS = 3_600_000
 GRACE_MS = 2000  # a worker settles its own time-outs; the lease waits this much longer for it
-RETRY_CAP_S = 1.0
 
 
-def connect(url: str, *, patience_s: float) -> Redis:
-    """A redis-py client that tries again for about ``patience_s`` seconds before it gives up."""
-    attempts = max(1, int(patience_s / RETRY_CAP_S) + 4)
-    return Redis.from_url(
-        redis_url(url),
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=RETRY_CAP_S), attempts),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
-        socket_timeout=15,
-        socket_connect_timeout=3,
-        health_check_interval=30,
-    )
-
-
-class Ledger:
+class Ledger(Asking):
     """The one record of every request.
 
     Args:
-        client: A redis-py client that returns bytes (see :func:`connect`).
+        client: A redis-py client that returns bytes (see :func:`~celery_collectors.ledger.shards.connect`).
         settings: Times, caps and the key prefix.
         where: The URL for messages to people, without a password.
         now_ms: For tests: supplies the time instead of the server's clock.
 
     Every verb raises :class:`~celery_collectors.errors.LedgerUnavailable` when the server is away.
     """
-
-    def __init__(
-        self,
-        client: Redis,
-        settings: Settings,
-        *,
-        where: str = "redis",
-        now_ms: Callable[[], int] | None = None,
-    ) -> None:
-        self.client = client
-        self.where = where
-        self._settings = settings
-        self._now_ms = now_ms
-        self._scripts = Scripts(client, where)
-        self._shards: int | None = None
-
-    @classmethod
-    def from_url(cls, url: str, settings: Settings | None = None, *, patience_s: float = 3.0) -> Ledger:
-        """A ledger on the Redis or Valkey at ``url``."""
-        client = connect(url, patience_s=patience_s)
-        return cls(client, settings or Settings.load(), where=public_url(url))
-
-    # Shards ---------------------------------------------------------------------------------------
-
-    @property
-    def shards(self) -> tuple[str, ...]:
-        """Every shard's key prefix; the first use fixes their number in the ledger, or checks it."""
-        if self._shards is None:
-            self._shards = self._found()
-        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(self._shards))
-
-    def _found(self) -> int:
-        wanted = {"shards": self._settings.shards, "schema": SCHEMA}
-        found = msgspec.json.decode(self._call("found", self.fleet, wanted))
-        if found != wanted:
-            raise LedgerMismatchError(
-                f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
-                f"COLLECTORS_SHARDS={found['shards']}, or use another COLLECTORS_PREFIX for a ledger of its own"
-            )
-        return int(found["shards"])
-
-    @property
-    def fleet(self) -> str:
-        """The key prefix of what belongs to no request: the workers, the ledger's own facts."""
-        return f"{self._settings.prefix}:{{fleet}}"
-
-    def shard_of(self, text: str) -> str:
-        """The shard of a request id (or of an idempotency key)."""
-        shards = self.shards
-        return shards[zlib.crc32(text.encode()) % len(shards)]
-
-    def key(self, kind: str, request_id: str) -> str:
-        """The key that holds one kind of a request's data."""
-        return f"{self.shard_of(request_id)}:{kind}:{request_id}"
-
-    # Clients --------------------------------------------------------------------------------------
-
-    def reserve(self, key: str, request_id: str) -> str:
-        """Give an idempotency key to a request id, and return the id that has it."""
-        arguments = {"key": key, "request_id": request_id, "ttl_ms": self._ttl_ms}
-        reply = msgspec.json.decode(self._call("reserve", self.shard_of(key), arguments))
-        return str(reply["request_id"])
-
-    def open(
-        self,
-        request_id: str,
-        *,
-        topic: str,
-        runs: Sequence[RunPlan],
-        stages: Sequence[StagePlan] = (),
-        policy: Policy | None = None,
-        deadline_s: float,
-        finish_s: float,
-        messages: str = "auto",
-        priority: str = "normal",
-        calls: Mapping[str, str] | None = None,
-        links: Sequence[LinkPlan] = (),
-        result_id: str | None = None,
-    ) -> Opened:
-        """Write a request and its runs; it lives once the last chunk is sealed.
-
-        Args:
-            request_id: A UUID.
-            topic, runs, stages, policy, deadline_s, finish_s, messages, priority: What it consists of.
-            calls: Of a chord, by ref: what the messages of its members, its callback and its links are made from.
-            links: What is called after its end.
-            result_id: The task id under which Celery's result backend is to hold its result.
-
-        Returns:
-            Whether it was opened: if a request of this id is there already, that is left as it is.
-        """
-        policy = policy or Policy()
-        head = {
-            "topic": topic,
-            "runs": len(runs),
-            "stages": msgspec.json.encode(stages).decode(),
-            "min_ok": policy.min_ok,
-            "required_open": sum(run.required for run in runs),
-            "messages": messages,
-            "priority": priority,
-            "ttl_ms": self._ttl_ms,
-            "deadline_ms": int(deadline_s * 1000),
-            "finish_ms": int(finish_s * 1000),
-        }
-        if policy.first is not None:
-            head["first"] = policy.first
-        if links:
-            head["links"] = msgspec.json.encode(links).decode()
-        if result_id is not None:
-            head["result_id"] = result_id
-        opened = Opened()
-        for start in range(0, max(1, len(runs)), OPEN_AT_ONCE):
-            chunk = runs[start : start + OPEN_AT_ONCE]
-            last = start + OPEN_AT_ONCE >= len(runs)
-            arguments = {
-                "request_id": request_id,
-                "head": head,
-                "from": start,
-                "runs": chunk,
-                "calls": _calls_of(calls or {}, start, len(chunk), last),
-                "seal": last,
-                "unsealed_ttl_ms": UNSEALED_TTL_MS,
-            }
-            opened = self._reply("open", request_id, arguments, Opened)
-        return opened
-
-    def cancel(self, request_id: str, *, reason: str | None = None, by: str | None = None) -> Reply:
-        """End a request; the reply's state is that which it is in now (``unknown`` if there is none)."""
-        arguments: dict[str, Any] = {"request_id": request_id}
-        arguments |= {k: v for k, v in {"reason": reason, "by": by}.items() if v}
-        return self._reply("cancel", request_id, arguments, Reply)
-
-    def forget(self, request_id: str) -> bool:
-        """Remove a finished request before its time is over; ``False`` if it is not finished."""
-        reply = msgspec.json.decode(self._call("forget", self.shard_of(request_id), {"request_id": request_id}))
-        return bool(reply["forgotten"])
 
     # Workers --------------------------------------------------------------------------------------
 
@@ -402,38 +228,16 @@ class Ledger:
             found: Any = client.hget(self.key("request", request_id), "state")
         return RequestState(found.decode()) if found else RequestState.UNKNOWN
 
-    # Calls ----------------------------------------------------------------------------------------
-
-    @property
-    def _ttl_ms(self) -> int:
-        return int(self._settings.result_ttl_s * 1000)
-
-    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], value: bytes = b"") -> T:
-        return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments, value), type=type_)
-
-    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:
-        if self._now_ms is not None:
-            arguments = {**arguments, "now": self._now_ms()}
-        return self._scripts.call(name, prefix, arguments, value)
-
-    @contextmanager
-    def answering(self) -> Iterator[Redis]:
-        """The client for plain reads, with its errors said in our words."""
-        try:
-            yield self.client
-        except AWAY as error:
-            raise LedgerUnavailable(unavailable(self.where, error)) from error
+    def generation(self, request_id: str) -> int:
+        """Which life of a request this is, from 1; 0 when the ledger does not hold it."""
+        with self.answering() as client:
+            found: Any = client.hget(self.key("request", request_id), "generation")
+        return int(found or 0)
 
 
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
     return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
-
-
-def _calls_of(calls: Mapping[str, str], start: int, count: int, last: bool) -> dict[str, str]:
-    """The calls that go with a chunk of runs; those that are no run's go with the last."""
-    some = {ref: calls[ref] for ref in map(str, range(start, start + count)) if ref in calls}
-    return some | ({ref: call for ref, call in calls.items() if not ref.isdigit()} if last else {})
 
 
 def _compact(error: ErrorInfo) -> dict[str, Any]:

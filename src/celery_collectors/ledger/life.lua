@@ -21,6 +21,15 @@ local function follow(head, state, reply)
   end
 end
 
+-- Whether a link of this generation is still on its way.
+local function still_follows(head)
+  for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
+    local rec = get_rec(head.id, link.ref)
+    if rec and not RUN_ENDED[rec.state] then return true end
+  end
+  return false
+end
+
 local function finish(head, state, err, reply)
   if not REQUEST_NEXT[head.state .. ' ' .. state] then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
@@ -45,7 +54,7 @@ local function begin(head, ref, rec, who)
   rec.started_at, rec.ended_at, rec.run_ms = NOW, nil, nil
   rec.owner, rec.worker, rec.token = who.owner, who.worker, who.token
   rec.ends_at = math.min(NOW + rec.timeout_ms, latest(head, ref))
-  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+  waits_no_more(head, ref, rec)
   redis.call('ZADD', DUE, math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms), member(head.id, ref))
   redis.call('ZADD', PROCS, NOW, who.owner)
   put_rec(head.id, ref, rec)
@@ -164,9 +173,9 @@ local function seconds(ms) return string.format('%.1f s', ms / 1000) end
 local function closing_error(head, rec, state)
   if state == 'timed_out' then
     local message
-    if rec.attempt == 0 and NOW < rec.queued_at then
+    if not rec.started_at and NOW < rec.queued_at then
       message = 'was not due before the deadline'
-    elseif rec.attempt == 0 then
+    elseif not rec.started_at then -- in this generation
       message = 'waited ' .. seconds(NOW - rec.queued_at) .. ' in the queue and never started before the deadline'
     elseif rec.state == 'running' then
       message = 'was still running at the deadline, after ' .. seconds(NOW - rec.started_at)
@@ -212,7 +221,7 @@ end
 
 -- A run has ended: does that decide the request?
 local function after_run(head, who, reply)
-  if head.closing then return end -- whoever is closing it decides
+  if head.closing or head.again then return end -- whoever is closing or reopening it decides
   if head.open == 0 then
     finish_collecting(head, who, reply)
   elseif ends_early(head) or is_impossible(head) then

@@ -22,7 +22,9 @@ local MARK_MS = 10000     -- how finely we remember how far a queue has moved
 local CLOSE_AT_ONCE = 500 -- how many runs one call ends, of all requests, so that none blocks the server for long
 
 local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
-local function urgency(rec, head) return rec.priority or head.priority end -- a chord's member may have its own
+local function urgency(rec, head) -- a chord's member may have its own, until the request is given another level
+  return head.level_given and head.priority or rec.priority or head.priority
+end
 local function waiting_key(rec, head) return P .. ':waiting:' .. rec.queue .. ':' .. urgency(rec, head) end
 local function member(id, ref) return id .. ' ' .. ref end
 
@@ -34,7 +36,8 @@ local function get_head(id)
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if field == 'topic' or field == 'state' or field == 'priority' or field == 'messages'
-      or field == 'stages' or field == 'error' or field == 'closing' or field == 'links' or field == 'result_id' then
+      or field == 'stages' or field == 'error' or field == 'closing' or field == 'links' or field == 'result_id'
+      or field == 'tried_by' then
       head[field] = value
     else
       head[field] = tonumber(value)
@@ -89,6 +92,7 @@ local function emit(head, subject, name, state, more)
     local err = event.error
     event.error = { type = err.type, kind = err.kind, message = err.message, retryable = err.retryable }
   end
+  event.generation = head.generation and head.generation > 1 and head.generation or nil
   event.request_id, event.subject, event.name, event.state, event.at_ms = head.id, subject, name, state, NOW
   redis.call('XADD', key('events', head.id), 'MAXLEN', '~', 10000, '*', 'e', cjson.encode(event))
 end
@@ -106,13 +110,22 @@ local function order(head, ref, rec) -- the stamp lets start.lua tell the copies
   return {
     request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
     generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = urgency(rec, head),
-    stamp = NOW, call = rec.call and redis.call('HGET', key('calls', head.id), ref) or nil, step = rec.step,
-    failures = rec.failures > 0 and rec.failures or nil,
+    level_given = head.level_given ~= nil or nil, stamp = NOW,
+    call = rec.call and redis.call('HGET', key('calls', head.id), ref) or nil,
+    step = rec.step, failures = rec.failures > 0 and rec.failures or nil,
     time_left_ms = rec.call and math.min(latest(head, ref) - NOW, rec.timeout_ms) or nil,
   }
 end
 
+local function waits_no_more(head, ref, rec)
+  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+  if not head.level_given then return end
+  for _, level in ipairs({ 'low', 'normal', 'high', rec.priority }) do -- it may still wait where it was before
+    redis.call('ZREM', P .. ':waiting:' .. rec.queue .. ':' .. level, member(head.id, ref))
+  end
+end
+
 local function forget(head, ref, rec) -- nothing is due for it any more
   redis.call('ZREM', DUE, member(head.id, ref))
-  redis.call('ZREM', waiting_key(rec, head), member(head.id, ref))
+  waits_no_more(head, ref, rec)
 end

@@ -5,10 +5,11 @@ local count = 0
 for _, sent in ipairs(A.orders) do
   local head = get_head(sent.request_id)
   local rec = head and get_rec(sent.request_id, sent.ref)
-  if rec and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
+  local current = rec and head.generation == sent.generation and rec.delivery == sent.delivery
+  if current and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
     redis.call('HDEL', key('runs', head.id), sent.ref)
     redis.call('ZREM', DUE, member(head.id, sent.ref))
-  elseif rec and rec.state == 'queued' and head.generation == sent.generation and rec.delivery == sent.delivery then
+  elseif current and rec.state == 'queued' then
     if rec.expires_at then
       redis.call('ZADD', DUE, rec.expires_at, member(head.id, sent.ref))
     else

@@ -13,6 +13,7 @@ from redis import Redis
 
 from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.events import Event
+from celery_collectors.ledger.choice import Ended
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
 from celery_collectors.model import (
@@ -21,6 +22,7 @@ from celery_collectors.model import (
     STAGES,
     ErrorInfo,
     Outcome,
+    Policy,
     Report,
     RequestState,
     RunState,
@@ -98,14 +100,47 @@ class Reader:
             created_at=at(float(head["created_at"])),
             deadline_at=at(float(head["deadline_at"])),
             finished_at=at(float(head["finished_at"])) if "finished_at" in head else None,
-            outcomes={
-                records[ref].name: _outcome(records[ref])
-                for ref in sorted((ref for ref in records if ref.isdigit()), key=int)
-            },
+            outcomes={records[ref].name: _outcome(records[ref]) for ref in _runs(records)},
             stages={ref: _outcome(records[ref]) for ref in STAGES if ref in records},
             result=self._result(*raw_results) if done else None,
             error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
         )
+
+    def ended(self, request_id: str) -> Ended:
+        """A request as a retry of it finds it.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold it.
+        """
+        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self._ledger.key("request", request_id))
+            pipe.hgetall(self._ledger.key("runs", request_id))
+            raw_head, raw_runs = pipe.execute()
+        head = {name.decode(): value.decode() for name, value in raw_head.items()}
+        if "state" not in head:
+            raise RequestUnknown(request_id)
+        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
+        began_at = float(head.get("began_at", head["created_at"]))
+        return Ended(
+            request_id=request_id,
+            state=RequestState(head["state"]),
+            generation=int(head["generation"]),
+            policy=Policy(min_ok=int(head["min_ok"]), first=int(head["first"]) if "first" in head else None),
+            runs={ref: records[ref] for ref in _runs(records)},
+            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
+            deadline_s=(float(head["deadline_at"]) - began_at) / 1000,
+            finish_s=(float(head["finish_at"]) - float(head["deadline_at"])) / 1000,
+        )
+
+    def keep(self, request_id: str, for_s: float) -> None:
+        """Let what its runs have stored live so much longer.
+
+        Raises:
+            PayloadError: when something of it is gone.
+        """
+        refs = self._stored(request_id) - set(STAGES)
+        with self._ledger.answering():
+            self._store.keep(self.values(request_id, sorted(refs)), for_s)
 
     def _result(self, processed: bytes | None, gathered: bytes | None) -> Any:
         if processed:

@@ -80,6 +80,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         call: Of a chord: the stored call that the message is made from, of which this is ``step``.
         failures: How often it failed before.
         time_left_ms: How long it may run at most, if it is a call.
+        level_given: Whether the priority was given to the whole request later: then it outranks a call's own.
     """
 
     request_id: str
@@ -96,6 +97,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     failures: int = 0
     time_left_ms: float = 0
+    level_given: bool = False
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,11 +159,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``settle``, ``advance``, ``died``, ``cancel`` and ``claim``."""
+    """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``."""
 
     kept: bool = False
     reason: str = ""
     state: str = ""
+    generation: int = 0
     delay_ms: float | None = None
     orders: list[Order] = []
     next: Grant | None = None
@@ -188,6 +191,7 @@ class RecordView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: str
     task: str = ""
+    required: bool = False
     attempt: int = 0
     crashes: int = 0
     wait_ms: float | None = None

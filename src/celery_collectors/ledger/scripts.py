@@ -25,6 +25,8 @@ from celery_collectors.model import (
     STAGES,
 )
 
+CALL_ANEW = ("claim", "retry", "reprioritise")
+"""The scripts that go on with what ``anew.lua`` begins; the others are short, and run often."""
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
 
 
@@ -71,12 +73,8 @@ def unavailable(where: str, error: RedisError) -> str:
 def source(name: str) -> str:
     """The full text of a script: the rendered tables, what all of them share, and its own file."""
     folder = files("celery_collectors.ledger")
-    return "\n".join(
-        (
-            tables(),
-            *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", "life", name)),
-        )
-    )
+    parts = ("prelude", "life", *(("anew",) if name in CALL_ANEW else ()), name)
+    return "\n".join((tables(), *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)))
 
 
 def tables() -> str:

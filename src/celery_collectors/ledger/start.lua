@@ -9,15 +9,19 @@ if not rec then return answer({ go = false, reason = 'unknown' }) end
 
 -- The queue has moved at least as far as this message; see claim.lua on backlog. Never further than this very
 -- copy: an early copy of a run that was handed out anew says nothing about what was published in between.
+-- A void message says nothing at all: it may have come with another priority.
+local is_current = head.generation == A.generation and rec.delivery == A.delivery
 local stamp = A.stamp or rec.published_at or head.created_at
 local field = rec.queue .. ':' .. urgency(rec, head) .. ':' .. math.floor(NOW / MARK_MS)
-if stamp > (tonumber(redis.call('HGET', MARKS, field)) or 0) then redis.call('HSET', MARKS, field, stamp) end
+if is_current and stamp > (tonumber(redis.call('HGET', MARKS, field)) or 0) then
+  redis.call('HSET', MARKS, field, stamp)
+end
 
 local function refuse(reason) return answer({ go = false, reason = reason, state = rec.state }) end
 if REQUEST_ENDED[head.state] and not is_link(A.ref) then
   return refuse(head.state == 'cancelled' and 'cancelled' or 'settled')
 end
-if head.generation ~= A.generation or rec.delivery ~= A.delivery then return refuse('superseded') end
+if not is_current then return refuse('superseded') end
 if RUN_ENDED[rec.state] then return refuse('settled') end
 if is_link(A.ref) then
   -- no time limit of the request holds for what follows it

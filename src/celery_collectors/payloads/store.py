@@ -79,6 +79,17 @@ class PayloadStore:
             writer.add(chunk)
         return writer.close()
 
+    def keep(self, values: Iterable[Value], open_s: float) -> None:
+        """Let values live as long as those of a request that is open ``open_s`` more seconds.
+
+        Raises:
+            PayloadError: when one is gone.
+        """
+        ttl_ms = int((open_s + self._ttl_s) * 1000)
+        for value in values:
+            if value.key and not self._client.pexpire(value.key, ttl_ms):
+                raise PayloadError(f"the chunks of {value.key} are gone")
+
     def chunks(self, value: Value) -> Iterator[bytes]:
         """Yield a value's chunks in order, one in memory at a time.
 

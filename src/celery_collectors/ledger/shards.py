@@ -1,0 +1,120 @@
+"""Where the ledger is: its server, its shards, and how one script is called on one of them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+import msgspec
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
+from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
+from celery_collectors.settings import Settings, public_url, redis_url
+
+T = TypeVar("T")
+SCHEMA = 1
+RETRY_CAP_S = 1.0
+
+
+def connect(url: str, *, patience_s: float) -> Redis:
+    """A redis-py client that tries again for about ``patience_s`` seconds before it gives up."""
+    attempts = max(1, int(patience_s / RETRY_CAP_S) + 4)
+    return Redis.from_url(
+        redis_url(url),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=RETRY_CAP_S), attempts),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
+        socket_timeout=15,
+        socket_connect_timeout=3,
+        health_check_interval=30,
+    )
+
+
+class Shards:
+    """The server, and the key prefixes under which requests are spread over it.
+
+    Args:
+        client: A redis-py client that returns bytes (see :func:`connect`).
+        settings: Times, caps and the key prefix.
+        where: The URL for messages to people, without a password.
+        now_ms: For tests: supplies the time instead of the server's clock.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        settings: Settings,
+        *,
+        where: str = "redis",
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self.client = client
+        self.where = where
+        self._settings = settings
+        self._now_ms = now_ms
+        self._scripts = Scripts(client, where)
+        self._shards: int | None = None
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings | None = None, *, patience_s: float = 3.0) -> Self:
+        """A ledger on the Redis or Valkey at ``url``."""
+        client = connect(url, patience_s=patience_s)
+        return cls(client, settings or Settings.load(), where=public_url(url))
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Every shard's key prefix; the first use fixes their number in the ledger, or checks it."""
+        if self._shards is None:
+            self._shards = self._found()
+        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(self._shards))
+
+    def _found(self) -> int:
+        wanted = {"shards": self._settings.shards, "schema": SCHEMA}
+        found = msgspec.json.decode(self._call("found", self.fleet, wanted))
+        if found != wanted:
+            raise LedgerMismatchError(
+                f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
+                f"COLLECTORS_SHARDS={found['shards']}, or use another COLLECTORS_PREFIX for a ledger of its own"
+            )
+        return int(found["shards"])
+
+    @property
+    def fleet(self) -> str:
+        """The key prefix of what belongs to no request: the workers, the ledger's own facts."""
+        return f"{self._settings.prefix}:{{fleet}}"
+
+    def shard_of(self, text: str) -> str:
+        """The shard of a request id (or of an idempotency key)."""
+        shards = self.shards
+        return shards[zlib.crc32(text.encode()) % len(shards)]
+
+    def key(self, kind: str, request_id: str) -> str:
+        """The key that holds one kind of a request's data."""
+        return f"{self.shard_of(request_id)}:{kind}:{request_id}"
+
+    @property
+    def _ttl_ms(self) -> int:
+        return int(self._settings.result_ttl_s * 1000)
+
+    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], value: bytes = b"") -> T:
+        return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments, value), type=type_)
+
+    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:
+        if self._now_ms is not None:
+            arguments = {**arguments, "now": self._now_ms()}
+        return self._scripts.call(name, prefix, arguments, value)
+
+    @contextmanager
+    def answering(self) -> Iterator[Redis]:
+        """The client for plain reads, with its errors said in our words."""
+        try:
+            yield self.client
+        except AWAY as error:
+            raise LedgerUnavailable(unavailable(self.where, error)) from error
