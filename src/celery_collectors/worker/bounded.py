@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import os
 import queue
 import threading
 import time
@@ -44,6 +45,7 @@ class Bounded:
         self._handed: queue.Queue[Chunk | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
         self._stopped: str | None = None
         self._left = False
+        self._pid = os.getpid()
         self.raised: BaseException | None = None
         """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
         context = contextvars.copy_context()
@@ -102,6 +104,8 @@ class Bounded:
             self._hand(error)
 
     def _hand(self, what: Chunk | BaseException | None) -> None:
+        if os.getpid() != self._pid:  # the code has forked, and this copy of the process has nobody to hand it to
+            os._exit(isinstance(what, BaseException))
         while not self._left:
             try:
                 self._handed.put(what, timeout=POLL_S)
