@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     async_cap: int = 1000
     """Coroutines per process; more wait in the queue, where other workers can take them."""
     abandon_cap: int = 3
-    """Hung threads that a prefork child may leave behind before it is replaced."""
+    """Hung threads that a process may leave behind before it is replaced; a threads worker, for each of its slots."""
     inline_bytes: int = 4096
     """Values up to this size stay in the ledger itself; larger ones go to the payload store."""
     result_ttl_s: float = 7 * 24 * 3600.0

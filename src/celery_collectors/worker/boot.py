@@ -18,6 +18,7 @@ from celery_collectors.ledger import Held, WorkerBeat
 from celery_collectors.worker.call import heed
 from celery_collectors.worker.deaths import Reporter, watch
 from celery_collectors.worker.process import Process, Runtime
+from celery_collectors.worker.restart import Restart, is_restarting
 from celery_collectors.worker.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,11 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
 
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
-        def __init__(self, _worker: Any, **_: Any) -> None:
+        def __init__(self, worker: Any, **_: Any) -> None:
             runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
+            is_solo = worker.pool_cls.__module__.endswith(".solo")
+            runtime.slots = 1 if is_solo else worker.concurrency or 1
+            runtime.replace_main = Restart(runtime, worker)
             declare_queue(runtime)
             watch(runtime)
 
@@ -145,9 +149,11 @@ def _hand_back_one(process: Process, held: Held) -> None:
 
 
 def leave(runtime: Runtime) -> None:
-    """At a worker's orderly end."""
-    hand_back(runtime)
+    """At a worker's orderly end; one that starts again lets its coroutines finish, like a pool child."""
     process = runtime.existing()
+    if process is not None:
+        process.keeper.wait_until_empty(while_true=is_restarting)
+    hand_back(runtime)
     if process is None or not runtime.worker_name:
         return
     try:

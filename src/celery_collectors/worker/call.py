@@ -89,11 +89,12 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
     grant = fetch(process, order)
     if grant is None:
         return trace_ok_t(None, None, 0.0, "None")
-    process.keeper.hold(grant.held, lambda _reason: None)  # code in the pool's own thread can't be stopped from here
     try:
-        given = _with_data(process, task, grant, order, call)
-        with entered(context_of(grant)), soft_limit.let_in():
-            ended = trace(*given[1:])
+        with process.in_own_thread(call[2]["id"], grant.ends_in_ms / 1000) as told:
+            process.keeper.hold(grant.held, told)
+            given = _with_data(process, task, grant, order, call)
+            with entered(context_of(grant)), soft_limit.let_in():
+                ended = trace(*given[1:])
         attempt = _attempt(process, task, grant, ended, given)
     except LedgerUnavailable:
         process.keeper.drop(grant.held)

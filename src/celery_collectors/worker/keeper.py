@@ -14,6 +14,8 @@ from celery_collectors.ledger import Held, Ledger
 
 log = logging.getLogger(__name__)
 
+POLL_S = 0.5
+
 
 class Keeper:
     """Renews leases every ``renew_s`` seconds while anything is held.
@@ -47,11 +49,11 @@ class Keeper:
             self._held.pop(held, None)
             self._changed.notify_all()
 
-    def wait_until_empty(self) -> None:
+    def wait_until_empty(self, *, while_true: Callable[[], bool] = lambda: True) -> None:
         """Wait until nothing is held; every run has its time limit, so that comes."""
         with self._changed:
-            while self._held:
-                self._changed.wait()
+            while self._held and while_true():
+                self._changed.wait(POLL_S)
 
     def held(self) -> list[Held]:
         """What is held now."""

@@ -9,6 +9,8 @@ import logging
 import os
 import queue
 import socket
+import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +46,10 @@ class Process:
         self.registry = runtime.registry
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.owner = f"{self.worker}:{uuid.uuid4().hex[:12]}"
-        self.abandoned: list[Any] = []
+        self.stuck: set[str] = set()
+        """Ids of Celery's requests that are over their time in the pool's own threads, which can't be left behind."""
+        self._abandoned: list[Any] = []
+        self._counting = threading.Lock()
         self._readers: deque[Reader] = deque()
 
     @cached_property
@@ -100,7 +105,7 @@ class Process:
     @cached_property
     def loop(self) -> Loop:
         """Runs coroutines."""
-        return Loop(self.settings.async_cap)
+        return Loop(self.settings.async_cap, self.count_abandoned)
 
     def who(self) -> dict[str, Any]:
         """A fresh claim to a lease for this process."""
@@ -125,14 +130,45 @@ class Process:
                 log.exception("the hook %r failed", hook)
 
     def count_abandoned(self, call: Any) -> int:
-        """Remember a call whose thread may hang on; return how many still do."""
-        self.abandoned = [one for one in (*self.abandoned, call) if one.is_abandoned]
-        return len(self.abandoned)
+        """Remember a call, or a loop, whose thread may hang on; return how many still do."""
+        with self._counting:
+            self._abandoned.append(call)
+        self._look_at_hanging()
+        return self.hanging()
+
+    @contextmanager
+    def in_own_thread(self, task_id: str, ends_in_s: float) -> Iterator[Callable[[str], None]]:
+        """Around code that runs in the pool's own thread; yields what the keeper is to call when it should stop.
+
+        Nothing can be done about it then, but one that goes on beyond its time costs this process a slot for good.
+        """
+        ends_at = time.monotonic() + ends_in_s
+
+        def told(_reason: str) -> None:
+            if time.monotonic() >= ends_at:
+                self.stuck.add(task_id)
+                self._look_at_hanging()
+
+        try:
+            yield told
+        finally:
+            self.stuck.discard(task_id)
+
+    def hanging(self) -> int:
+        """How many threads hang in this process that nobody waits for any more."""
+        with self._counting:
+            self._abandoned = [one for one in self._abandoned if one.is_abandoned]
+            return len(self._abandoned)
 
     def should_be_replaced(self) -> bool:
-        """Whether this is a pool child with too many hanging threads; Celery starts another in its place."""
-        main_pid = self.runtime.main_pid
-        return main_pid not in (None, os.getpid()) and len(self.abandoned) >= self.settings.abandon_cap
+        """Whether too many threads hang in this process; a whole worker has as many to spare for each of its slots."""
+        cap, slots = self.settings.abandon_cap, self.runtime.slots_here()
+        return self.hanging() >= cap * slots or len(self.stuck) >= min(cap, slots)
+
+    def _look_at_hanging(self) -> None:
+        replace = self.runtime.replace_main
+        if self.runtime.is_main and replace is not None and self.should_be_replaced():
+            replace(self.hanging() + len(self.stuck))
 
 
 class Runtime:
@@ -163,12 +199,25 @@ class Runtime:
         self._by_pid: dict[int, Process] = {}
         self.deaths: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.main_pid: int | None = None
+        self.slots = 1
+        """How much a worker runs at once in its main process, if its pool runs it there."""
+        self.replace_main: Callable[[int], None] | None = None
+        """Called with how many threads hang, when they are too many in a worker's main process."""
         self.worker_name = ""
 
     @property
     def settings(self) -> Settings:
         """The settings."""
         return self._settings()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is a worker's main process."""
+        return self.main_pid == os.getpid()
+
+    def slots_here(self) -> int:
+        """How much this process runs at once, not counting coroutines."""
+        return self.slots if self.is_main else 1
 
     def here(self) -> Process:
         """This process's own parts; those inherited over a fork are another process's, and left alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
@@ -44,7 +45,7 @@ def execute_run(
         with process.loop.slot() as start:
             grant = fetch(process, order)
             if grant is not None:
-                start(_OnLoop(process, grant, _call(process, collector, grant, order, given)).run())
+                start(_OnLoop(process, grant, _call(process, collector, grant, order, given)))
         return Ended()
     grant = fetch(process, order)
     if grant is None:
@@ -96,11 +97,30 @@ class _OnLoop:
         self._call = call
         self._told: str | None = None
         self._scope: anyio.CancelScope | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._limit_s = grant.ends_in_ms / 1000
+        self.ends_at = time.monotonic() + self._limit_s
         process.keeper.hold(grant.held, self._stop)
+
+    def __str__(self) -> str:
+        return f"{self._grant.name} {self._grant.request_id}"
 
     def _stop(self, reason: str) -> None:
         self._told = reason
-        self._process.loop.call_soon(self._cancel)
+        if self._loop is not None:  # else it has not begun, and will not
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def hand_back(self) -> None:
+        """Stop it, and give its run back: another coroutine blocks the loop."""
+        self._stop("handed back")
+        settle(self._process, self._grant, Attempt(state="queued"))
+
+    def time_out(self) -> None:
+        """Stop it, and settle it as timed out: it blocks the loop, and so its limit there could not strike."""
+        self._stop("timed_out")
+        why = f"did not end within its {self._limit_s:.1f} s, in which it kept its event loop from turning: await what"
+        error = TimedOut(f"{why} it waits for, or declare it with def instead of async def")
+        settle(self._process, self._grant, failed(error, self._limit_s))
 
     def _cancel(self) -> None:
         if self._scope is not None:
@@ -108,9 +128,9 @@ class _OnLoop:
 
     async def run(self) -> None:
         """Run to the end, and settle."""
-        process, grant = self._process, self._grant
+        process, grant, limit_s = self._process, self._grant, self._limit_s
+        self._loop = asyncio.get_running_loop()
         started = time.monotonic()
-        limit_s = grant.ends_in_ms / 1000
         writer = payload_writer(process, grant)
         outcome: Callable[[], Value] | BaseException = TimedOut(f"did not end within its {limit_s:.1f} s")
         try:

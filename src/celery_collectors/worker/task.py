@@ -94,12 +94,11 @@ class CollectorsTask(Task):  # type: ignore[misc]
 
 
 def _raise_for_celery(process: Process, attempt: Attempt | None) -> None:
-    if attempt is None or attempt.cause is None:
-        return
-    if process.should_be_replaced():
-        log.warning("this process is replaced, because %d of its threads hang", len(process.abandoned))
+    if (attempt is None or attempt.cause) and process.should_be_replaced() and not process.runtime.is_main:
+        log.warning("this process is replaced, because %d of its threads hang", process.hanging())
         sys.exit(EX_RECYCLE)
-    raise for_celery(attempt.cause) from None
+    if attempt is not None and attempt.cause is not None:
+        raise for_celery(attempt.cause) from None
 
 
 async def _awaited(coroutine: Any) -> Any:
