@@ -11,10 +11,8 @@ from typing import Any
 
 import anyio
 from celery._state import _task_stack
-from celery.exceptions import Ignore
 
 from celery_collectors import Collectors, PermanentError, current
-from celery_collectors.errors import LedgerUnavailable
 from tests.integration.apps import make_app
 
 app = make_app("engine_app")
@@ -77,55 +75,11 @@ def permanent(topic: str) -> list[str]:
     raise PermanentError("the key was revoked")
 
 
-@collectors.collector(topics="hang*", timeout=1)
-def hangs(topic: str) -> list[str]:
-    time.sleep(3600)
-    return []
-
-
-@collectors.collector(topics="spin*", timeout=1)
-def spins(topic: str) -> list[str]:
-    while True:
-        pass
-
-
 @collectors.collector(topics="die*")
 def dies_once(topic: str) -> list[str]:
     if note("dies") == 1:
         die()
     return ["second life"]
-
-
-@collectors.collector(topics="poison*")
-def poison(topic: str) -> list[str]:
-    note("poison")
-    die()
-    return []
-
-
-@collectors.collector(topics="text*")
-def text(topic: str) -> Any:
-    return "not a list"
-
-
-@collectors.collector(topics="object*")
-def objects(topic: str) -> list[object]:
-    return [1, object()]
-
-
-@collectors.collector(topics="ignore*")
-def ignores(topic: str) -> list[str]:
-    raise Ignore
-
-
-@collectors.collector(topics="exit*")
-def exits(topic: str) -> list[str]:
-    raise SystemExit(3)
-
-
-@collectors.collector(topics="asks-elsewhere*")
-def asks_elsewhere(topic: str) -> list[str]:
-    raise LedgerUnavailable("another project's ledger can't be reached")
 
 
 @collectors.collector(topics="nothing*")

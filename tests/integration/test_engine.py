@@ -38,32 +38,6 @@ def test_a_whole_life(engine: Engine, pool: str) -> None:
     ]
 
 
-FAILURES = {
-    # topic: (collector, state, kind, words of its error)
-    "raise": ("raises", "failed", "transient", "no such feed"),
-    "permanent": ("permanent", "failed", "config", "revoked"),
-    "text": ("text", "failed", "config", "returned str where a list of items is wanted"),
-    "object": ("objects", "failed", "config", "item 1 (object) can't be stored"),
-    "ignore": ("ignores", "failed", "transient", "Ignore"),
-    "asks-elsewhere": ("asks_elsewhere", "failed", "transient", "another project's ledger"),
-    "exit": ("exits", "failed", "transient", "3"),
-    "hang": ("hangs", "timed_out", "transient", "did not end within its 1.0 s"),
-    "spin": ("spins", "timed_out", "transient", "did not end within its 1.0 s"),
-}
-
-
-def test_each_failure_has_its_own_outcome_and_costs_no_other(engine: Engine, pool: str) -> None:
-    engine.worker(pool, 4)
-    requests = {topic: engine.collectors.request(topic, deadline=25) for topic in FAILURES}
-    for topic, (name, state, kind, words) in FAILURES.items():
-        report = requests[topic].wait()
-        outcome = report.outcomes[name]
-        assert (outcome.state, outcome.error.kind) == (state, kind), topic
-        assert words in outcome.error.message, topic
-        assert report.outcomes["steady"].state == "ok", topic
-        assert (report.state, report.result["items"]) == ("partial", 1), topic
-
-
 def test_retries_are_counted_and_what_cannot_help_is_not_retried(engine: Engine) -> None:
     engine.worker()
     flaky = engine.collectors.request("flaky", deadline=15).wait().outcomes["flaky"]
@@ -115,16 +89,6 @@ def test_a_killed_child_costs_only_an_attempt(engine: Engine, pool: str) -> None
     assert report.state == "complete"
 
 
-@pytest.mark.heavy
-@pytest.mark.setups("embedded")
-def test_a_poison_run_is_lost_after_its_crash_cap(engine: Engine) -> None:
-    engine.worker("prefork", 2)
-    report = engine.collectors.request("poison", deadline=60).wait()
-    assert (report.outcomes["poison"].state, engine.noted("poison")) == ("lost", 3)
-    assert "died 3 times" in report.outcomes["poison"].error.message
-    assert report.outcomes["steady"].state == "ok"
-
-
 @pytest.mark.parametrize("stage", EACH_STAGE)
 def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     engine.worker("prefork")
@@ -145,16 +109,6 @@ def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engin
         3,
     )
     assert list(request.items()) == [{"from": "steady", "topic": "cleanup-raises"}]
-
-
-@pytest.mark.heavy
-@pytest.mark.setups("embedded")
-def test_a_hung_child_is_replaced(engine: Engine) -> None:
-    engine.worker("prefork", 1)
-    workers = {
-        engine.collectors.request("hang", deadline=20, only=["hangs"]).wait().outcomes["hangs"].worker for _ in range(4)
-    }
-    assert len(workers) == 2
 
 
 def test_the_policy_decides(engine: Engine) -> None:
