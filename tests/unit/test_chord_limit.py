@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,8 +28,10 @@ def test_a_process_at_its_hard_limit_does_not_hand_its_run_back(
     monkeypatch: pytest.MonkeyPatch, timelimit: Any, told: list[str]
 ) -> None:
     settled: list[str] = []
-    process: Any = SimpleNamespace(keeper=SimpleNamespace(hold=lambda *_: None))
-    request = {"timelimit": timelimit}
+    process: Any = SimpleNamespace(
+        keeper=SimpleNamespace(hold=lambda *_: None), in_own_thread=lambda *_: nullcontext(lambda _reason: None)
+    )
+    request = {"id": "r-0-1.1", "timelimit": timelimit}
     monkeypatch.setattr(call, "fetch", lambda *_: Grant(go=True, request_id="r", ref="0"))
     monkeypatch.setattr(call, "_with_data", lambda *_: call.Given((), (), {}, request))
     monkeypatch.setattr(call, "settle", lambda _process, _grant, attempt: settled.append(attempt.state))
