@@ -58,6 +58,8 @@ def _to_the_end(
         try:
             for event in request.events(after, timeout=TICK_S):
                 after = event.id
+                if event.generation < progress.generation:
+                    continue
                 progress.hear(event)
                 if view:
                     view.hear(event)

@@ -11,6 +11,7 @@ import click
 
 from celery_collectors.cli.collect import collect
 from celery_collectors.cli.complaints import Group
+from celery_collectors.cli.control import cancel, priority, retry
 from celery_collectors.cli.doctor import doctor
 from celery_collectors.cli.listing import list_collectors
 from celery_collectors.cli.requests import requests
@@ -79,6 +80,8 @@ def the_collectors() -> None:
 
 
 the_collectors.add_command(list_collectors)
+for command in (cancel, retry, priority):
+    requests.add_command(command)
 for command in (collect, requests, list_collectors, the_collectors, doctor):
     collectors.add_command(command)
 

@@ -45,6 +45,8 @@ def describe(event: Event) -> str:
     'arxiv: ok, 2 items'
     """
     said = [event.state.replace("_", " ")]
+    if event.priority:
+        said.append(f"priority {event.priority}")
     if event.state == "ok" and event.subject == "run":
         said.append("1 item" if event.items == 1 else f"{event.items} items")
     if event.attempt > 1:

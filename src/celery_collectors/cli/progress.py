@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from celery_collectors.events import Event
-    from celery_collectors.model import Report
+    from celery_collectors.model import Outcome, Report
 
 ENDED = frozenset({"ok", "empty", "failed", "timed_out", "lost", "cancelled", "skipped"})
 
@@ -52,12 +52,13 @@ class Progress:
     state: str
     created_ms: float
     deadline_ms: float
+    generation: int = 1
     runs: dict[str, Line] = field(default_factory=dict)
     stages: dict[str, Line] = field(default_factory=dict)
 
     @classmethod
     def of(cls, report: Report) -> Progress:
-        """The beginning, before any event is heard."""
+        """The beginning of its present generation, before any event of that is heard."""
         created, deadline = report.created_at, report.deadline_at
         return cls(
             request_id=report.request_id,
@@ -65,13 +66,16 @@ class Progress:
             state="collecting",
             created_ms=created.timestamp() * 1000 if created else now_ms(),
             deadline_ms=deadline.timestamp() * 1000 if deadline else now_ms(),
-            runs={name: Line(name) for name in report.outcomes},
+            generation=report.generation,
+            runs={name: _kept(name, one, report.generation) for name, one in report.outcomes.items()},
         )
 
     def hear(self, event: Event) -> None:
         """Take over what an event says."""
         if event.subject == "request":
             self.state = event.state
+            if event.generation > 1 and event.state == "collecting" and not event.priority:
+                self.created_ms = event.at_ms
             return
         lines = self.runs if event.subject == "run" else self.stages
         lines.setdefault(event.name, Line(event.name)).hear(event)
@@ -83,6 +87,14 @@ class Progress:
     def counts(self) -> dict[str, int]:
         """How many runs are in which state."""
         return counted(line.state for line in self.runs.values())
+
+
+def _kept(name: str, outcome: Outcome, generation: int) -> Line:
+    """A run's line; of what answered in an earlier generation no event comes any more."""
+    is_kept = generation > 1 and outcome.state in ENDED
+    return (
+        Line(name, state=str(outcome.state), attempt=outcome.attempts, items=outcome.items) if is_kept else Line(name)
+    )
 
 
 def counted(states: Iterable[str]) -> dict[str, int]:

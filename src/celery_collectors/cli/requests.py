@@ -1,4 +1,4 @@
-"""``collectors requests``: look at requests that were opened some time, somewhere."""
+"""``collectors requests list|show``: look at requests that were opened some time, somewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATES = (
 
 @click.group(cls=Group, no_args_is_help=False)
 def requests() -> None:
-    """Look at requests, those in flight and those that ended.
+    """Look at requests, those in flight and those that ended, and control them.
 
     \b
     collectors --app examples.airports requests list

@@ -51,6 +51,19 @@ async def slow(topic):
     return ["at last"]
 
 
+@collectors.collector(topics="mend:*")
+def steady(topic):
+    return ["steady"]
+
+
+@collectors.collector(topics="mend:*", retries=0)
+def mends(topic):
+    """Fails until a file appears."""
+    if not Path(topic.partition(":")[2]).exists():
+        raise ConnectionError("reset by peer")
+    return ["mended"]
+
+
 @collectors.process
 def summarise(items, report):
     return {"items": list(items), "topic": report.topic, "sign": "\x9b31m [red]é"}
