@@ -103,6 +103,14 @@ def gated(word: str) -> str:
 
 
 @app.task
+def mends(word: str) -> str:
+    """Fails until the test mends it."""
+    if not (NOTES / word).exists():
+        raise ConnectionError("reset by peer")
+    return "mended"
+
+
+@app.task
 def hang() -> None:
     time.sleep(3600)
 

@@ -60,6 +60,14 @@ def flaky(topic: str) -> list[str]:
     return ["third time lucky"]
 
 
+@collectors.collector(topics="sleep*", timeout=60)
+def sleeps(topic: str) -> list[str]:
+    """Waits where no exception gets to it."""
+    (NOTES / "sleeps-in").write_text(str(os.getpid()))
+    time.sleep(3600)
+    return []
+
+
 @collectors.collector(topics="mend*", retries=0)
 def mends(topic: str) -> list[str]:
     """Fails until the test mends it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import psutil
 import pytest
 
 from celery_collectors.errors import RequestUnknown, WaitTimeout
@@ -32,6 +35,68 @@ def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic
     other = engine.collectors.request("python", deadline=30).wait()
     assert other.outcomes["steady"].state == "ok"
     assert engine.noted("process") == 1
+
+
+def test_code_that_can_not_be_ended_ends_with_its_process(engine: Engine) -> None:
+    """The child is terminated, where the pool has one."""
+    engine.worker("prefork", 1)
+    request = engine.collectors.request("sleep", deadline=60, only=["sleeps"])
+    until(lambda: engine.noted("sleeps-in"), "it sleeps")
+    pid = int((engine.notes / "sleeps-in").read_text())
+    request.cancel("enough", by="ann")
+    until(lambda: not psutil.pid_exists(pid), "its process is gone", within_s=15)
+    report = request.report()
+    assert (report.state, report.error.message) == ("cancelled", "cancelled by ann: enough")
+    assert engine.collectors.request("python", deadline=30).wait().state == "complete"
+
+
+def test_code_that_can_be_ended_leaves_its_process(engine: Engine) -> None:
+    engine.worker("prefork", 1)
+    request = engine.collectors.request("gated", deadline=60, only=["gated"])
+    until(lambda: engine.noted("gate-waits"), "it runs")
+    pids = _children(engine)
+    request.cancel()
+    assert engine.collectors.request("python", deadline=30).wait().state == "complete"  # in the slot that is free now
+    assert _children(engine) == pids
+
+
+def _children(engine: Engine) -> set[int]:
+    return {child.pid for worker in engine._workers for child in psutil.Process(worker.pid).children()}
+
+
+def test_nothing_is_left_in_the_way_of_others_when_many_were_cancelled(engine: Engine) -> None:
+    """All workers were off; their messages are in the broker, and cost whoever gets them one question each."""
+    many = engine.many("short", 300, deadline_s=60)
+    until(lambda: engine.waiting() >= 300, "they wait in the broker")
+    many.cancel("nobody waits for it")
+    engine.worker("threads", 2)
+    assert engine.collectors.request("python", deadline=30).wait().state == "complete"
+    until(lambda: engine.waiting() == 0, "the messages are gone")
+    assert engine.noted("short") == 0
+    states = {(str(o.state), o.attempts) for o in many.report().outcomes.values()}
+    assert states == {("cancelled", 0)}
+
+
+def test_first_ends_the_others_also_one_that_runs(engine: Engine) -> None:
+    engine.worker("prefork", 2)
+    request = engine.collectors.request("gated", deadline=60, first=1, only=["steady", "gated"])
+    report = request.wait(30)
+    assert (report.state, report.outcomes["steady"].state, report.outcomes["gated"].state) == (
+        "complete", "ok", "skipped",
+    )  # fmt: skip
+    others = [engine.collectors.request("python", deadline=30) for _ in range(2)]
+    assert [other.wait().state for other in others] == ["complete", "complete"]
+
+
+def test_a_policy_that_has_become_impossible_ends_it_at_once(engine: Engine) -> None:
+    engine.worker("threads", 4)
+    began_at = time.monotonic()
+    request = engine.collectors.request("raise gated", deadline=60, min_ok=3, only=["steady", "raises", "gated"])
+    report = request.wait(30)
+    assert time.monotonic() - began_at < 20, "it did not wait for the deadline"
+    assert [str(o.state) for o in report.outcomes.values()] == ["ok", "failed", "skipped"]
+    assert (report.state, report.error.message) == ("failed", "1 answered, and min_ok asks for 3")
+    assert engine.noted("process") == 0
 
 
 @pytest.mark.parametrize("stage", list(STAGES))

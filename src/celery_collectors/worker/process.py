@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import socket
 import threading
 import time
@@ -35,6 +36,9 @@ from celery_collectors.worker.loop import Loop
 log = logging.getLogger(__name__)
 
 WORKER_PATIENCE_S = 60.0
+MOMENT_S = 0.5
+UNWANTED = ("cancelled", "skipped", "superseded")
+"""Why nobody wants what code does any more; at a time limit Celery's own ends it."""
 
 
 class Process:
@@ -140,19 +144,39 @@ class Process:
     def in_own_thread(self, task_id: str, ends_in_s: float) -> Iterator[Callable[[str], None]]:
         """Around code that runs in the pool's own thread; yields what the keeper is to call when it should stop.
 
-        Nothing can be done about it then, but one that goes on beyond its time costs this process a slot for good.
+        A pool's child ends itself, if nobody wants what its code does. A whole worker can't; there, one that goes on
+        beyond its time costs this process a slot for good.
         """
         ends_at = time.monotonic() + ends_in_s
+        inside = threading.Lock()
 
-        def told(_reason: str) -> None:
-            if time.monotonic() >= ends_at:
-                self.stuck.add(task_id)
-                self._look_at_hanging()
+        def told(reason: str) -> None:
+            with inside:
+                if reason in UNWANTED and not is_over and self._may_end():
+                    log.warning("this process ends itself, because what its code does is %s", reason)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                elif time.monotonic() >= ends_at:
+                    self.stuck.add(task_id)
+                    self._look_at_hanging()
 
+        is_over = False
         try:
             yield told
         finally:
+            with inside:
+                is_over = True
             self.stuck.discard(task_id)
+
+    def _may_end(self) -> bool:
+        """Whether this is a pool's child that runs nothing else."""
+        return self.runtime.main_pid not in (None, os.getpid()) and not self.keeper.held()
+
+    def hangs_on(self) -> bool:
+        """Whether a thread that was told to end goes on, also after a moment."""
+        ends_at = time.monotonic() + MOMENT_S
+        while self.hanging() and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        return self.hanging() > 0
 
     def hanging(self) -> int:
         """How many threads hang in this process that nobody waits for any more."""

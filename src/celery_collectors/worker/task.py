@@ -15,6 +15,7 @@ from celery import Task
 from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER, order_of
+from celery_collectors.errors import Stopped
 from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
@@ -94,11 +95,17 @@ class CollectorsTask(Task):  # type: ignore[misc]
 
 
 def _raise_for_celery(process: Process, attempt: Attempt | None) -> None:
-    if (attempt is None or attempt.cause) and process.should_be_replaced() and not process.runtime.is_main:
+    hangs = (attempt is None or attempt.cause) and (process.should_be_replaced() or _goes_on(process, attempt))
+    if hangs and not process.runtime.is_main:
         log.warning("this process is replaced, because %d of its threads hang", process.hanging())
         sys.exit(EX_RECYCLE)
     if attempt is not None and attempt.cause is not None:
         raise for_celery(attempt.cause) from None
+
+
+def _goes_on(process: Process, attempt: Attempt | None) -> bool:
+    """Whether code that nobody wants any more, as after a cancel, can only be ended with its process."""
+    return attempt is not None and isinstance(attempt.cause, Stopped) and process.hangs_on()
 
 
 async def _awaited(coroutine: Any) -> Any:
