@@ -266,7 +266,7 @@ async def _all_items(call: Callable[[], Any]) -> list[Any]:
 
 def _items(chunks: Sequence[Chunk]) -> Iterator[Any]:
     for chunk in chunks:
-        yield from decode_items(chunk.data)
+        yield from decode_items(chunk)
 
 
 def _counts(policy: Policy, ended: Sequence[_Task]) -> tuple[int, int, int]:

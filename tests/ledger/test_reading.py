@@ -10,6 +10,8 @@ from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.ledger import Order
 from celery_collectors.ledger.reading import is_over
 from celery_collectors.payloads import Value, encode_items, encode_result
+from celery_collectors.payloads.codec import Chunk
+from celery_collectors.payloads.frames import sealed
 from tests.ledger.world import World, run
 
 
@@ -32,7 +34,7 @@ def test_the_result_is_what_process_returned(world: World) -> None:
     request_id = world.open("a", stages=["process"])
     world.collect(request_id, "0")
     grant = world.start(request_id, "process")
-    value = Value(items=1, size=9, inline=encode_result({"a": [1]})).to_bytes()
+    value = Value(items=1, size=9, inline=sealed(Chunk(encode_result({"a": [1]}), 1))).to_bytes()
     world.ledger.settle(grant.held, "ok", value=value, items=1)
     report = world.reader.report(request_id)
     assert (report.result, report.is_final) == ({"a": [1]}, True)

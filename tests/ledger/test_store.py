@@ -18,12 +18,12 @@ def store(ledger_client: Redis) -> PayloadStore:
     return PayloadStore(ledger_client, inline_bytes=INLINE, ttl_s=60)
 
 
-@pytest.mark.parametrize(("size", "inline"), [(INLINE - 3, True), (INLINE - 2, False)])
+@pytest.mark.parametrize(("size", "inline"), [(INLINE - 2, True), (INLINE - 1, False)])
 def test_up_to_the_limit_a_value_stays_inline(
     store: PayloadStore, ledger_client: Redis, prefix: str, size: int, inline: bool
 ) -> None:
     value = store.write(prefix, encode_items(["x" * size]))
-    assert (value.size, bool(value.inline), value.key == "") == (size + 3, inline, inline)
+    assert (value.size, bool(value.inline), value.key == "") == (size + 2, inline, inline)
     assert bool(ledger_client.exists(prefix)) != inline
     assert list(store.items(value)) == ["x" * size]
 
@@ -61,3 +61,16 @@ def test_a_missing_chunk_is_an_error_and_never_fewer_items(
     ledger_client.delete(prefix)
     with pytest.raises(PayloadError, match="chunk 1 of 3 is gone"):
         list(store.items(value))
+
+
+def test_a_damaged_chunk_is_an_error_and_never_other_items(
+    store: PayloadStore, ledger_client: Redis, prefix: str
+) -> None:
+    value = store.write(prefix, encode_items(["x" * 700] * 3, 60))
+    stored = bytearray(ledger_client.hget(prefix, "1"))  # type: ignore[arg-type]
+    stored[-1] ^= 1
+    ledger_client.hset(prefix, "1", bytes(stored))
+    found = store.items(value)
+    assert next(found) == "x" * 700
+    with pytest.raises(PayloadError, match="damaged"):
+        next(found)

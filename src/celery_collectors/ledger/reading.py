@@ -144,7 +144,7 @@ class Reader:
 
     def _result(self, processed: bytes | None, gathered: bytes | None) -> Any:
         if processed:
-            return decode_result(b"".join(self._store.chunks(Value.from_bytes(processed))))
+            return decode_result(self._store.data(Value.from_bytes(processed)))
         value = Value.from_bytes(gathered) if gathered else Value()
         return self._store.single(value, self._accept) if value.media else None
 

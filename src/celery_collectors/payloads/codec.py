@@ -1,4 +1,4 @@
-"""Items as bytes: JSON lines, one line an item, in chunks that bound memory."""
+"""Items as bytes: MessagePack, in chunks that bound memory; and a stage's result, which is JSON."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import msgspec
 from kombu import serialization
 
 from celery_collectors.errors import BadItems, PayloadError
+from celery_collectors.payloads.plain import extended, is_plain, plain
 
 CHUNK_BYTES = 256 * 1024
 
-_ENCODER = msgspec.json.Encoder(decimal_format="string")
-_DECODER = msgspec.json.Decoder()
+_JSON = msgspec.json.Encoder(decimal_format="string")
+_FROM_JSON = msgspec.json.Decoder()
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(list[Any], ext_hook=extended)
+_UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError)
+_LIST = b"\xdd"  # MessagePack's list of up to 2**32 values; four bytes follow that say how many
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Some items, encoded: ``data`` is JSON lines, ``items`` says how many."""
+    """Some items, encoded: ``data`` is one MessagePack value after another, ``items`` says how many."""
 
     data: bytes
     items: int
@@ -27,10 +32,10 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterat
     """Encode items as they come, yielding a :class:`Chunk` whenever ``chunk_bytes`` are full.
 
     Raises:
-        BadItems: for an item that JSON can't hold, naming its type and position.
+        BadItems: for an item that can't be stored, naming its type and position.
 
-    >>> [chunk.data for chunk in encode_items([1, {"a": None}])]
-    [b'1\\n{"a":null}\\n']
+    >>> [chunk.items for chunk in encode_items(["a", b"b", {"c": None}])]
+    [3]
     """
     pending = ItemBuffer(chunk_bytes)
     for item in items:
@@ -54,11 +59,10 @@ class ItemBuffer:
     def add(self, item: Any) -> Chunk | None:
         """Encode one item; return a chunk when it filled one."""
         try:
-            self._data += _ENCODER.encode(item)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            self._data += _encode(item)
+        except _UNSTORABLE as error:
             what = type(item).__qualname__
-            raise BadItems(f"item {self._position} ({what}) can't be stored as JSON: {error}") from error
-        self._data += b"\n"
+            raise BadItems(f"item {self._position} ({what}) can't be stored: {_why(error)}") from error
         self._count += 1
         self._position += 1
         return self.flush() if len(self._data) >= self._limit else None
@@ -72,20 +76,31 @@ class ItemBuffer:
         return chunk
 
 
-def decode_items(data: bytes) -> list[Any]:
+def _encode(item: Any) -> bytes:
+    try:
+        return _ENCODER.encode(item if is_plain(item) else plain(item))
+    except OverflowError:
+        return _ENCODER.encode(plain(item, wide=True))
+
+
+def _why(error: Exception) -> str:
+    return "it contains itself, or is nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def decode_items(chunk: Chunk) -> list[Any]:
     """Decode one chunk's items.
 
     Raises:
         PayloadError: when the bytes are not what :func:`encode_items` wrote.
 
-    >>> decode_items(b'1\\n{"a":null}\\n')
+    >>> (chunk,) = encode_items([1, {"a": None}])
+    >>> decode_items(chunk)
     [1, {'a': None}]
     """
     try:
-        found: list[Any] = _DECODER.decode_lines(data)
-    except msgspec.DecodeError as error:
+        return _DECODER.decode(_LIST + chunk.items.to_bytes(4, "big") + chunk.data)
+    except (msgspec.DecodeError, ArithmeticError, ValueError, OverflowError) as error:
         raise PayloadError(f"a stored value is damaged: {error}") from error
-    return found
 
 
 def encode_result(value: Any) -> bytes:
@@ -95,15 +110,15 @@ def encode_result(value: Any) -> bytes:
         BadItems: for a value that JSON can't hold, naming its type.
     """
     try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise BadItems(f"the result ({type(value).__qualname__}) can't be stored as JSON: {error}") from error
+        return _JSON.encode(value)
+    except _UNSTORABLE as error:
+        raise BadItems(f"the result ({type(value).__qualname__}) can't be stored as JSON: {_why(error)}") from error
 
 
 def decode_result(data: bytes) -> Any:
     """Decode what :func:`encode_result` wrote."""
     try:
-        return _DECODER.decode(data)
+        return _FROM_JSON.decode(data)
     except msgspec.DecodeError as error:
         raise PayloadError(f"a stored result is damaged: {error}") from error
 

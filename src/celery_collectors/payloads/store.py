@@ -15,6 +15,7 @@ from redis import Redis
 
 from celery_collectors.errors import PayloadError
 from celery_collectors.payloads.codec import CHUNK_BYTES, Chunk, decode_items, decode_value
+from celery_collectors.payloads.frames import sealed, unsealed
 from celery_collectors.settings import Settings
 
 
@@ -22,9 +23,9 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What stands in the ledger for the output of a run or stage.
 
     Attributes:
-        items, size: How many items, and how many bytes they take encoded.
+        items, size: How many items, and how many bytes they take encoded, before they are compressed.
         media: Empty for items; for a single value, as a task returned it, the content type that it is encoded as.
-        inline: The chunk itself, where it is small.
+        inline: The chunk itself as a frame, where it is small.
         key, chunks: Else the store's key, and how many chunks must be there.
     """
 
@@ -90,21 +91,22 @@ class PayloadStore:
             if value.key and not self._client.pexpire(value.key, ttl_ms):
                 raise PayloadError(f"the chunks of {value.key} are gone")
 
-    def chunks(self, value: Value) -> Iterator[bytes]:
+    def chunks(self, value: Value) -> Iterator[Chunk]:
         """Yield a value's chunks in order, one in memory at a time.
 
         Raises:
-            PayloadError: when chunks are missing.
+            PayloadError: when chunks are missing or damaged.
         """
-        if not value.key:
-            if value.inline:
-                yield value.inline
-            return
+        yield from unsealed(value.inline)
         for index in range(value.chunks):
             found: Any = self._client.hget(value.key, str(index))
             if found is None:
                 raise PayloadError(f"chunk {index + 1} of {value.chunks} is gone from {value.key}")
-            yield found
+            yield from unsealed(found)
+
+    def data(self, value: Value) -> bytes:
+        """A single value's bytes, whole."""
+        return b"".join(chunk.data for chunk in self.chunks(value))
 
     def items(self, value: Value) -> Iterator[Any]:
         """Yield a value's items in order."""
@@ -118,7 +120,7 @@ class PayloadStore:
             value: What the ledger keeps for it.
             accept: The content types that may be decoded.
         """
-        return decode_value(value.media, b"".join(self.chunks(value)), accept) if value.media else [*self.items(value)]
+        return decode_value(value.media, self.data(value), accept) if value.media else [*self.items(value)]
 
 
 class PayloadWriter:
@@ -141,9 +143,9 @@ class PayloadWriter:
             self._held = Chunk(held + chunk.data, self._items)
             return
         if self._held is not None:
-            self._push(self._held.data)
+            self._push(self._held)
             self._held = None
-        self._push(chunk.data)
+        self._push(chunk)
 
     def single(self, media: str, data: bytes, items: int) -> Value:
         """Take one encoded value, and return what the ledger should keep for it."""
@@ -155,11 +157,11 @@ class PayloadWriter:
         """Return what the ledger should keep for this value."""
         if self._stored:
             return Value(items=self._items, size=self._size, key=self._key, chunks=self._stored)
-        return Value(items=self._items, size=self._size, inline=self._held.data if self._held else b"")
+        return Value(items=self._items, size=self._size, inline=sealed(self._held) if self._held else b"")
 
-    def _push(self, data: bytes) -> None:
+    def _push(self, chunk: Chunk) -> None:
         with self._client.pipeline(transaction=True) as pipe:
-            pipe.hset(self._key, str(self._stored), data)
+            pipe.hset(self._key, str(self._stored), sealed(chunk))
             pipe.pexpire(self._key, self._ttl_ms)
             pipe.execute()
         self._stored += 1
