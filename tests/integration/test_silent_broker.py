@@ -15,7 +15,7 @@ from celery_collectors import Collectors
 from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import BrokerUnavailable
 from celery_collectors.ledger import Order
-from tests.integration.proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.servers.server import Server
 
 pytestmark = pytest.mark.heavy

