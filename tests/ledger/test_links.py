@@ -149,8 +149,9 @@ def test_a_link_commits_once(world: World) -> None:
 def test_a_link_that_nobody_published_comes_again(world: World) -> None:
     request_id = ended(world, links=[link()])
     assert world.watch(14) == []
-    assert [order.ref for order in world.watch(1)] == ["link:0"]
-    world.published(request_id, "link:0")
+    (order,) = world.watch(1)
+    assert (order.request_id, order.ref) == (request_id, "link:0")
+    world.ledger.published([order])
     assert world.watch(60, every=5) == []
 
 

@@ -96,6 +96,27 @@ def test_published_after_start_changes_nothing(world: World) -> None:
     assert world.waiting(request_id) == {}
 
 
+def test_published_of_a_copy_that_was_sent_before_it_was_handed_out_anew_changes_nothing(world: World) -> None:
+    """That copy may have gone with its broker; seen as 30 s more, after the broker had been away for 10 s."""
+    request_id = world.open("a")
+    world.clock.forward(0.4)
+    (order,) = world.ledger.died(world.order(request_id, "0"), None).orders
+    before = world.due(request_id)
+    world.published(request_id, "0")
+    assert (world.due(request_id), world.waiting(request_id)) == (before, {})
+    world.ledger.published([order])
+    assert world.waiting(request_id) == {"0": 400}
+
+
+def test_what_was_only_reserved_when_its_broker_went_away_is_handed_out_at_once(world: World) -> None:
+    request_id = world.open("a")
+    world.published(request_id, "0")
+    (order,) = world.ledger.died(world.order(request_id, "0"), None).orders
+    assert world.waiting(request_id) == {}
+    assert world.start(request_id, stamp=order.stamp).go
+    assert not world.ledger.died(world.order(request_id, "0"), None).kept, "another has it"
+
+
 @pytest.mark.parametrize("wrong", ["generation", "delivery"])
 def test_published_of_a_superseded_message_changes_nothing(world: World, wrong: str) -> None:
     request_id = world.open("a")

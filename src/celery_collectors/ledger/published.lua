@@ -1,6 +1,12 @@
 -- published: the broker has confirmed these messages; from now on the backlog rule watches them.
--- Promise: a run that was started, ended or handed out anew meanwhile is left alone.
+-- Promise: a run that was started, ended or handed out anew meanwhile is left alone: a copy that was sent before the
+-- broker went away may be gone with it.
 -- A: orders [{request_id, ref, generation, delivery, stamp (absent from the opener's own)}...]
+local function handed_out_later(head, sent, rec)
+  local due = tonumber(redis.call('ZSCORE', DUE, member(head.id, sent.ref)))
+  return due and due ~= rec.expires_at and due > (sent.stamp or rec.queued_at) + HAND_OUT_MS
+end
+
 local count = 0
 for _, sent in ipairs(A.orders) do
   local head = get_head(sent.request_id)
@@ -9,7 +15,7 @@ for _, sent in ipairs(A.orders) do
   if current and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
     redis.call('HDEL', key('runs', head.id), sent.ref)
     redis.call('ZREM', DUE, member(head.id, sent.ref))
-  elseif current and rec.state == 'queued' then
+  elseif current and rec.state == 'queued' and not handed_out_later(head, sent, rec) then
     if rec.expires_at then
       redis.call('ZADD', DUE, rec.expires_at, member(head.id, sent.ref))
     else

@@ -16,7 +16,7 @@ from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import CollectorsError
 from celery_collectors.ledger import Held, WorkerBeat
 from celery_collectors.worker.call import heed
-from celery_collectors.worker.deaths import Reporter, watch
+from celery_collectors.worker.deaths import Reporter, survive, watch
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.restart import Restart, is_restarting
 from celery_collectors.worker.sweeper import Sweeper
@@ -56,9 +56,10 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
 
         requires = {"celery.worker.consumer.tasks:Tasks"}  # noqa: RUF012 - Celery's own form
 
-        def start(self, _consumer: Any) -> None:
+        def start(self, consumer: Any) -> None:
             """Before the first message is consumed."""
             heed(runtime, is_ours)
+            survive(runtime, consumer)
 
     runtime.app.steps["consumer"].add(HeedStep)
     signals.worker_process_init.connect(lambda **_: heed(runtime, is_ours), weak=False)

@@ -1,4 +1,7 @@
-"""What a worker's main process sees of its tasks: that a process died, hit a hard time limit, or a task was revoked."""
+"""What a worker's main process sees of its tasks: that a process died, hit a hard time limit, or a task was revoked.
+
+Or that the broker is gone, and with it what was reserved.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import msgspec
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
+from celery.worker import state
 
 from celery_collectors.dispatch import HEADER, order_of
 from celery_collectors.errors import CollectorsError
@@ -26,7 +30,8 @@ class Note(msgspec.Struct, frozen=True):
     Attributes:
         order: The run or stage, as its message named it.
         pid: The process that had it; ``None`` if nobody ran it, or the pool can't end it.
-        ended, error: Its state and why; ``None`` if it is to be tried again, as after a crash.
+        ended, error: Its state and why; ``None`` if it is to be tried again, as after a crash, or if it was only
+            reserved, and its message is gone.
     """
 
     order: dict[str, Any]
@@ -87,6 +92,40 @@ def watch(runtime: Runtime) -> None:
             task.Request = noting(runtime, task.Request)
 
 
+def survive(runtime: Runtime, consumer: Any) -> None:
+    """Let a worker that loses its broker note what it had reserved, and live on.
+
+    Celery forgets what was reserved, and leaves it to the broker to deliver it again. RabbitMQ does; on a Redis it
+    stays hidden for an hour, unless it could be put back in time. That is tried even when the connection is half
+    closed already, where it can only fail, in a way that ends the worker (seen with kombu 5.7).
+    """
+    theirs = consumer.on_connection_error_after_connected
+    if hasattr(theirs, "notes_reserved"):
+        return
+
+    def on_connection_error_after_connected(error: Exception) -> None:
+        channel, connection = getattr(consumer.task_consumer, "channel", None), consumer.connection
+        if hasattr(channel, "do_restore"):  # a broker that does not deliver again by itself
+            for request in set(state.reserved_requests) - set(state.active_requests):
+                _note_reserved(runtime, request)
+            connection.close = lambda: _close_for_good(connection, channel)
+        theirs(error)
+
+    on_connection_error_after_connected.notes_reserved = True  # type: ignore[attr-defined]
+    consumer.on_connection_error_after_connected = on_connection_error_after_connected
+
+
+def _note_reserved(runtime: Runtime, request: Any) -> None:
+    order = order_of(request.request_dict.get(HEADER), request.id)
+    if order is not None:
+        runtime.deaths.put(Note(dict(order)))
+
+
+def _close_for_good(connection: Any, channel: Any) -> None:
+    channel.do_restore = False  # what could be put back has been, when the connection was collected
+    connection.release()
+
+
 class Reporter(threading.Thread):
     """Tells the ledger of deaths, so that their runs go on at once instead of when the lease lapses."""
 
@@ -111,6 +150,13 @@ class Reporter(threading.Thread):
         process = None if pid is None else f"{socket.gethostname()}:{pid}:"
         reply = self._process.ledger.died(order, process, note.ended, note.error)
         if reply.kept:
-            what = note.error.message if note.error else f"its process {pid} died"
-            log.warning("%s %s: %s", order["request_id"], order["ref"], what)
+            log.warning("%s %s: %s", order["request_id"], order["ref"], _what(note))
         self._process.publish(reply.orders)
+
+
+def _what(note: Note) -> str:
+    if note.error is not None:
+        return note.error.message
+    if note.pid is not None:
+        return f"its process {note.pid} died"
+    return "was reserved when the broker went away, and is called for anew"
