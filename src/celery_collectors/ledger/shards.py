@@ -61,6 +61,7 @@ class Shards:
         self._now_ms = now_ms
         self._scripts = Scripts(client, where)
         self._shards: int | None = None
+        self._made_at: float | None = None
 
     @classmethod
     def from_url(cls, url: str, settings: Settings | None = None, *, patience_s: float = 3.0) -> Self:
@@ -78,12 +79,26 @@ class Shards:
     def _found(self) -> int:
         wanted = {"shards": self._settings.shards, "schema": SCHEMA}
         found = msgspec.json.decode(self._call("found", self.fleet, wanted))
+        self._made_at = found.pop("made_at")
         if found != wanted:
             raise LedgerMismatchError(
                 f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
                 f"COLLECTORS_SHARDS={found['shards']}, or use another COLLECTORS_PREFIX for a ledger of its own"
             )
         return int(found["shards"])
+
+    def has_lost_its_data(self) -> bool:
+        """Whether this is another ledger than this process has known, as after the loss of its data.
+
+        Says so once; what can never change is fixed anew.
+        """
+        known_at = self._made_at
+        with self.answering() as client:
+            made_at: Any = client.hget(f"{self.fleet}:meta", "made_at")
+        if made_at is not None and float(made_at) == known_at:
+            return False
+        self._shards = self._found()
+        return known_at is not None
 
     @property
     def fleet(self) -> str:

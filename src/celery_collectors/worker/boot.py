@@ -14,7 +14,7 @@ from celery.worker import state
 
 from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import CollectorsError
-from celery_collectors.ledger import Held, WorkerBeat
+from celery_collectors.ledger import Held, Ledger, WorkerBeat
 from celery_collectors.worker.call import heed
 from celery_collectors.worker.deaths import Reporter, survive, watch
 from celery_collectors.worker.process import Process, Runtime
@@ -82,10 +82,10 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
     idle = IdleClock()
     clock_off_ms: float | None = None
 
-    def beat() -> tuple[float, list[WorkerBeat]]:
+    def beat(ledger: Ledger) -> tuple[float, list[WorkerBeat]]:
         nonlocal clock_off_ms
         asked_at = time.time()
-        now_ms, workers = process.ledger.beat(
+        now_ms, workers = ledger.beat(
             worker.hostname,
             queues=sorted(runtime.app.amqp.queues.consume_from),
             pool=type(worker.pool).__module__.rsplit(".", 1)[-1],

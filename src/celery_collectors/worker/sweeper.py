@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import LedgerUnavailable
-from celery_collectors.ledger import Order, WorkerBeat
+from celery_collectors.ledger import Ledger, Order, WorkerBeat
 from celery_collectors.worker.process import Process
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 3.0
+PATIENCE_S = 2.0  # it comes again by itself, and whoever reads the log should hear soon that the ledger is away
 AT_ONCE = 50  # claims per shard and sweep, so that one busy shard can't starve the others
 
 
@@ -30,9 +31,10 @@ class Sweeper(threading.Thread):
         beat: Reports this worker to the ledger and returns ledger time (ms) and all workers.
     """
 
-    def __init__(self, process: Process, beat: Callable[[], tuple[float, list[WorkerBeat]]] | None) -> None:
+    def __init__(self, process: Process, beat: Callable[[Ledger], tuple[float, list[WorkerBeat]]] | None) -> None:
         super().__init__(name="collectors-sweeper", daemon=True)
         self._process = process
+        self._ledger = Ledger.from_url(process.runtime.ledger_url(), process.settings, patience_s=PATIENCE_S)
         self._beat = beat
         self._beat_at = -BEAT_S
         self._idle: dict[str, float] = {}
@@ -64,16 +66,22 @@ class Sweeper(threading.Thread):
     def sweep(self) -> None:
         """Do once what is due on every shard."""
         if self._beat is not None and time.monotonic() - self._beat_at >= BEAT_S:
-            now_ms, workers = self._beat()
+            if self._ledger.has_lost_its_data():
+                log.error(
+                    "the ledger at %s has lost its data: requests from before read as unknown, and what still runs for "
+                    "them is stopped; new ones work. Keep its append-only file on, and never evict its keys",
+                    self._ledger.where,
+                )
+            now_ms, workers = self._beat(self._ledger)
             self._idle = idle_stamps(workers, now_ms, self._process.settings.backlog_s)
             self._beat_at = time.monotonic()
         lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
         # Deadlines first: a broker that is away makes publishing slow, and must not make an answer late.
-        self._sender.send([order for shard in self._process.ledger.shards for order in self._claim(shard, lost)])
+        self._sender.send([order for shard in self._ledger.shards for order in self._claim(shard, lost)])
 
     def _claim(self, shard: str, lost: dict[str, float]) -> Iterator[Order]:
         for _ in range(AT_ONCE):
-            reply = self._process.ledger.claim(shard, sweeper=self._process.owner, lost=lost)
+            reply = self._ledger.claim(shard, sweeper=self._process.owner, lost=lost)
             for name, stamp in reply.marks.items():
                 self._marks[name] = max(stamp, self._marks.get(name, 0))
             yield from reply.orders
