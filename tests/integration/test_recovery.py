@@ -1,4 +1,4 @@
-"""Workers that die whole, messages that wait long: what was started, what was only reserved, what is in the queue."""
+"""Messages that wait long, in the ledger and in the queue; workers and their processes that end in good order."""
 
 from __future__ import annotations
 
@@ -6,60 +6,7 @@ import time
 
 import pytest
 
-from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
-
-
-@pytest.mark.heavy
-def test_a_killed_worker_costs_what_it_had_started_thirty_seconds_at_most(engine: Engine, pool: str) -> None:
-    first = engine.worker(pool, 1)
-    request = engine.collectors.request("gated", deadline=100, only=["gated"])
-    until(lambda: engine.noted("gate-waits"), "the collector runs")
-    engine.kill(first)
-    engine.write("gate")
-    killed_at = time.monotonic()
-    engine.worker(pool, 1)
-    report = request.wait()
-    took_s = time.monotonic() - killed_at
-    print(f"{pool}: a started run was recovered in {took_s:.1f} s")
-    assert (report.outcomes["gated"].state, report.outcomes["gated"].attempts) == ("ok", 2)
-    assert took_s < 30
-
-
-@pytest.mark.heavy
-@pytest.mark.setups("embedded", "rabbitmq")
-def test_a_killed_worker_costs_what_it_had_only_reserved_ninety_seconds_at_most(engine: Engine) -> None:
-    """On a Redis-protocol broker those messages stay hidden for an hour; the ledger sees that nobody came."""
-    first = engine.worker("prefork", 1, "--prefetch-multiplier", "4")
-    blocked = engine.collectors.request("gated", deadline=150, only=["gated"])
-    until(lambda: engine.noted("gate-waits"), "the only process is busy")
-    reserved = [engine.collectors.request("python", deadline=150) for _ in range(3)]
-    until(lambda: engine.waiting() == 0, "the worker has reserved the others")
-    engine.kill(first)
-    engine.write("gate")
-    killed_at = time.monotonic()
-    engine.worker("prefork", 1)
-    for request in reserved:
-        assert request.wait().state == "complete"
-    took_s = time.monotonic() - killed_at
-    print(f"runs only reserved were recovered in {took_s:.1f} s")
-    assert took_s < 90
-    assert blocked.wait().state == "complete"
-    assert engine.noted("process") == 4
-
-
-@pytest.mark.parametrize("stage", list(STAGES))
-@pytest.mark.setups("embedded")
-@pytest.mark.heavy
-def test_a_worker_killed_in_a_stage(engine: Engine, pool: str, stage: str) -> None:
-    first = engine.worker(pool, 1)
-    request = engine.collectors.request(f"{stage}-gated", deadline=20)
-    until(lambda: engine.noted("gate-waits"), "the stage runs")
-    engine.kill(first)
-    engine.write("gate")
-    engine.worker(pool, 1)
-    report = request.wait()
-    assert (report.state, report.result["items"], report.stages[stage].attempts) == ("complete", 1, 2)
 
 
 @pytest.mark.heavy
