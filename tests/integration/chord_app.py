@@ -116,6 +116,27 @@ def hang() -> None:
 
 
 @app.task
+def gives_in() -> str:
+    """Lets a soft time limit end what it does, and answers with what it has."""
+    try:
+        time.sleep(3600)
+    except SoftTimeLimitExceeded:
+        return "as far as it got"
+    return "never"
+
+
+@app.task(bind=True)
+def joins_in(self: Any) -> Any:
+    """Wants another member beside itself."""
+    return self.add_to_chord(echo.s("late"))
+
+
+@app.task(bind=True)
+def stamps(self: Any) -> Any:
+    return self.request.stamps
+
+
+@app.task
 def routed(value: Any) -> Any:
     return value
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from celery_collectors import ChordFailed, chord
-from tests.integration import chord_app
+from tests.integration import chord_app, duplicates
 from tests.integration.chord_app import add, echo, fail, gather
 from tests.integration.chord_world import Chords, no_worker, own, until
 
@@ -15,23 +15,9 @@ __all__ = ["no_worker", "own"]
 
 
 def doubled(chords: Chords, queue: str) -> int:
-    """Put a copy of every message that waits in a queue behind it; how many there are then."""
+    """Double what waits in a queue."""
     with chords.app.connection_for_write() as connection:
-        channel = connection.default_channel
-        bound = chords.app.amqp.queues[queue](channel)
-        taken = []
-        while (message := bound.get()) is not None:
-            taken.append(message)
-        for message in [*taken, *taken]:
-            properties = {name: message.properties.get(name) for name in ("correlation_id", "reply_to", "priority")}
-            connection.Producer().publish(
-                message.body, routing_key=queue, exchange="", content_type=message.content_type,
-                content_encoding=message.content_encoding, headers=message.headers,
-                **{name: value for name, value in properties.items() if value is not None},
-            )  # fmt: skip
-        for message in taken:
-            message.ack()
-        return 2 * len(taken)
+        return duplicates.doubled(connection, queue)
 
 
 def test_every_message_is_delivered_twice(own: Chords) -> None:

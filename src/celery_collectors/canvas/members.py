@@ -40,7 +40,7 @@ class Callback(msgspec.Struct, frozen=True):
 
 
 def members_of(header: Any) -> tuple[Member, ...]:
-    """A header's members.
+    """A header's members; a group that stands among them is taken for its members, as Celery takes it.
 
     Raises:
         TypeError: for what can't be one.
@@ -55,7 +55,12 @@ def members_of(header: Any) -> tuple[Member, ...]:
         signatures = header
     else:
         raise TypeError(f"a chord's header is a group or signatures, not {_what(header)}")
-    return tuple(_member(maybe_signature(one)).with_more((), {}, options) for one in signatures)
+    found = (member for one in signatures for member in _members(maybe_signature(one)))
+    return tuple(member.with_more((), {}, options) for member in found)
+
+
+def _members(signature: Any) -> tuple[Member, ...]:
+    return members_of(signature) if isinstance(signature, group) else (_member(signature),)
 
 
 def _member(signature: Any) -> Member:
