@@ -85,6 +85,7 @@ def right(*checks: Callable[[Report], None]) -> Callable[[Report], bool]:
     return is_right
 
 
+@pytest.mark.promise(3, 4)
 def test_each_failure_has_its_own_outcome_and_costs_no_other(engine: Engine, pool: str, matrix: Matrix) -> None:
     engine.worker(pool, 4, app=APP)
     expected = RAISING | HANGING
@@ -101,6 +102,7 @@ def assert_equal(found: object, expected: object) -> None:
     assert found == expected
 
 
+@pytest.mark.promise(1)
 def test_one_that_outlives_the_deadline_is_timed_out_then(engine: Engine, pool: str, matrix: Matrix) -> None:
     engine.worker(pool, 2, app=APP)
     request = ask(engine, "outlives_the_deadline", "gives_one", deadline=2)
@@ -109,6 +111,7 @@ def test_one_that_outlives_the_deadline_is_timed_out_then(engine: Engine, pool: 
     matrix.check(f"a collector outlives the deadline, on {pool}", [judge(request, is_right)])
 
 
+@pytest.mark.promise(3, 4)
 @pytest.mark.heavy
 def test_a_poison_run_is_lost_after_its_crash_cap_and_takes_no_neighbour_with_it(
     engine: Engine, matrix: Matrix

@@ -123,7 +123,7 @@ def test_what_is_refused_elsewhere_is_refused_here(project: Project) -> None:
     with pytest.raises(TypeError):
         chord([project.echo.s(1, 2)])(project.gather.s())
     with pytest.raises(TypeError):
-        chord([group(project.echo.s(1))])(project.gather.s())
+        chord([chord([project.echo.s(1)], project.gather.s())])(project.gather.s())
     assert project.noted == []
 
 
