@@ -61,7 +61,7 @@ def flaky(topic: str) -> list[str]:
 
 
 @collectors.collector(topics="sleep*", timeout=60)
-def sleeps(topic: str) -> list[str]:
+def sleeps_in_c(topic: str) -> list[str]:
     """Waits where no exception gets to it."""
     (NOTES / "sleeps-in").write_text(str(os.getpid()))
     time.sleep(3600)

@@ -40,7 +40,7 @@ def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic
 def test_code_that_can_not_be_ended_ends_with_its_process(engine: Engine) -> None:
     """The child is terminated, where the pool has one."""
     engine.worker("prefork", 1)
-    request = engine.collectors.request("sleep", deadline=60, only=["sleeps"])
+    request = engine.collectors.request("sleep", deadline=60, only=["sleeps_in_c"])
     until(lambda: engine.noted("sleeps-in"), "it sleeps")
     pid = int((engine.notes / "sleeps-in").read_text())
     request.cancel("enough", by="ann")
