@@ -44,8 +44,7 @@ Each fault strikes requests in flight, on real servers and workers, with `kill -
 The time is that from the fault (the last, where several struck) to the last answer; of one run, on a machine that had
 other work to do: trust its order of magnitude. `embedded` is Valkey as broker and ledger, `redis` is Redis as both,
 `rabbitmq` is RabbitMQ with Redis as the ledger; append-only files are on. What we promise is in
-[guarantees](guarantees.md).
-"""
+[guarantees](guarantees.md)."""
 BESIDE = """
 ## The same fault on Celery's own chord
 
