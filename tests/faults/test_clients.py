@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from celery_collectors import Report
-from celery_collectors.ledger.ledger import UNSEALED_TTL_MS
+from celery_collectors.ledger.asking import UNSEALED_TTL_MS
 from celery_collectors.model import RequestState
 from tests.faults.crash_points import OF_A_CLIENT
 from tests.faults.dying_world import World, is_in_order, world

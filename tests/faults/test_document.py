@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.document import Kept, Key, cells_of, document, in_cell, not_once, summary
+from tests.faults.document import PROCESSES, Kept, Key, cells_of, document, in_cell, not_once, summary
 from tests.faults.matrix import Row
+from tests.integration.apps import SESSION
 
 ROOT = Path(__file__).parents[2]
 OURS = Row(fault="a fault", setup="redis", once=2, recovery_s=1.0)
@@ -46,7 +47,7 @@ def test_a_row_without_a_request_proves_nothing() -> None:
 def test_a_part_of_the_matrix_is_run_and_printed(tmp_path: Path) -> None:
     """As ``scripts/faults`` does, which only sees to the environment first."""
     command = [sys.executable, "-m", "tests.faults.document", "--quick", "--setups", "embedded", "-k"]
-    env = {name: value for name, value in os.environ.items() if name != "COLLECTORS_TEST_SESSION"}
+    env = {name: value for name, value in os.environ.items() if name != SESSION} | {PROCESSES: "0"}
     ran = subprocess.run([*command, "a_fault"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "# What came of every fault" in ran.stdout
