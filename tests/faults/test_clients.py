@@ -58,6 +58,7 @@ def check_what_lives(engine: Engine, matrix: Matrix) -> None:
         matrix.check(f"a client is killed {point} of 1,000 runs", [verdict])
 
 
+@pytest.mark.promise(5)
 @pytest.mark.heavy
 @pytest.mark.setups("rabbitmq")
 def test_what_was_opened_lives_though_its_client_was_killed(engine: Engine, matrix: Matrix) -> None:

@@ -132,6 +132,7 @@ def check_all(engine: Engine, matrix: Matrix, cases: Sequence[Case]) -> None:
     assert "\n".join(one.complaint for one in ended if one.complaint) == ""
 
 
+@pytest.mark.promise(2)
 @pytest.mark.heavy
 @pytest.mark.setups("rabbitmq")
 @pytest.mark.timeout(400)
@@ -141,6 +142,7 @@ def test_killed_at_every_point_in_turn(engine: Engine, matrix: Matrix) -> None:
     check_all(engine, matrix, [Case(point=point, who=who, pool=pool) for point, (who, pool) in turns])
 
 
+@pytest.mark.promise(2)
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("who", "where"), list(IN_WORDS))
@@ -148,6 +150,7 @@ def test_killed_at_every_point(engine: Engine, matrix: Matrix, who: Who, where: 
     check_all(engine, matrix, [Case(point=point, who=who, pool=where) for point in POINTS])
 
 
+@pytest.mark.promise(2)
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("who", "where"), list(IN_WORDS))

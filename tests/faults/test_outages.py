@@ -26,6 +26,7 @@ def cases(*in_ci: tuple[str, str]) -> pytest.MarkDecorator:
     )
 
 
+@pytest.mark.promise(5)
 @cases(("rabbitmq", "killed"))
 def test_the_broker_is_away(
     request: pytest.FixtureRequest, name: str, how: str, monkeypatch: pytest.MonkeyPatch
@@ -47,6 +48,7 @@ def test_the_broker_is_away(
         )
 
 
+@pytest.mark.promise(1)
 @cases()
 def test_the_ledger_is_away(
     request: pytest.FixtureRequest, name: str, how: str, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +77,7 @@ def test_the_ledger_is_away(
         Matrix(name).check(f"the ledger is {how}, and away for 10 s", verdicts, recovery_s=recovery_s)
 
 
+@pytest.mark.promise(1, 5)
 @cases(("embedded", "killed"))
 def test_broker_and_ledger_are_away(
     request: pytest.FixtureRequest, name: str, how: str, monkeypatch: pytest.MonkeyPatch

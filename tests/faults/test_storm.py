@@ -67,6 +67,7 @@ def _verdict(request: Request) -> Verdict:
     return judge(request, is_right)
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.heavy
 @pytest.mark.setups("rabbitmq")
 @pytest.mark.timeout(300)
@@ -74,6 +75,7 @@ def test_a_short_storm(engine: Engine, matrix: Matrix) -> None:
     _storm(engine, matrix, requests=200, for_s=20)
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
 def test_a_storm(engine: Engine, matrix: Matrix) -> None:
