@@ -60,7 +60,7 @@ class Bounded:
             BaseException: what the code itself raised.
         """
         ends_at = time.monotonic() + ends_in_s
-        self._thread.start()
+        self._start(ends_at)
         try:
             while (handed := self._next(ends_at, ends_in_s)) is not None:
                 if isinstance(handed, BaseException):
@@ -68,6 +68,16 @@ class Bounded:
                 yield handed
         finally:
             self._leave()
+
+    def _start(self, ends_at: float) -> None:
+        """A process that is out of memory or threads waits for a moment: that is not the code's failure."""
+        while True:
+            try:
+                return self._thread.start()
+            except RuntimeError:
+                if time.monotonic() + POLL_S >= ends_at:
+                    raise
+            time.sleep(POLL_S)
 
     def _next(self, ends_at: float, ends_in_s: float) -> Chunk | BaseException | None:
         while True:

@@ -103,7 +103,11 @@ class Sender:
     def send(self, orders: Sequence[Order]) -> None:
         """Publish, unless the batch before is still on its way: then these come again."""
         if orders and self._free.acquire(blocking=False):
-            threading.Thread(target=self._send, args=(orders,), name="collectors-sender", daemon=True).start()
+            try:
+                threading.Thread(target=self._send, args=(orders,), name="collectors-sender", daemon=True).start()
+            except RuntimeError:  # out of memory or threads, for now
+                self._free.release()
+                raise
 
     def _send(self, orders: Sequence[Order]) -> None:
         try:
