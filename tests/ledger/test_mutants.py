@@ -21,11 +21,21 @@ from tests.ledger import test_policy as policy
 from tests.ledger import test_renew as renew
 from tests.ledger import test_settle as settle
 from tests.ledger import test_start as start
+from tests.ledger import test_unregistered as unregistered
 from tests.ledger.chord_mutants import Mutant
 from tests.ledger.test_stateful import machine
 from tests.ledger.world import World
 
 MUTANTS = (
+    Mutant("a slow confirmation hides what was given back", "elseif current and returned(rec) and", "elseif false and",
+           unregistered.test_a_confirmation_that_is_slower_than_the_worker_does_not_hide_it, random=False),
+    Mutant("what is given back comes at once", "math.min(NOW + pause, rec.expires_at", "math.min(NOW, rec.expires_at",
+           unregistered.test_it_comes_again_after_a_pause_and_nothing_is_counted_against_it, random=False),
+    Mutant("what runs can be given back", "if not rec or rec.state ~= 'queued' or head.generation",
+           "if not rec or head.generation",
+           unregistered.test_what_runs_or_was_handed_out_anew_is_left_alone, random=False),
+    Mutant("nobody says who did not know it", "if state == 'timed_out' and rec.state == 'queued' and returned(rec)",
+           "if false", unregistered.test_at_the_deadline_the_error_says_that_nobody_knew_it, random=False),
     Mutant("a lease keeps nobody out", "if rec.state == 'running' then\n", "if false then\n",
            start.test_a_run_starts_once_and_copies_of_its_message_are_refused),
     Mutant("a token is not remembered", "if rec.token ~= A.token then", "if true then",
@@ -104,7 +114,7 @@ MUTANTS = (
     *control_mutants.MUTANTS,
 )  # fmt: skip
 VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget", "retry",
-         "reprioritise")  # fmt: skip
+         "reprioritise", "unregistered")  # fmt: skip
 NAMES = [mutant.name for mutant in MUTANTS]
 
 

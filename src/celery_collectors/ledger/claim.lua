@@ -56,7 +56,8 @@ local function over(head) -- the request's own timer
     give_up(head, ref, rec, 'timed_out', {
       type = 'Timeout', kind = 'system', retryable = true,
       message = 'the ' .. ref .. ' stage did not finish in the time given to the stages'
-        .. (rec.error and '; its last attempt failed: ' .. rec.error.message or ''),
+        .. (rec.error and '; its last attempt failed: ' .. rec.error.message or '')
+        .. (rec.state == 'queued' and returned(rec) and '; ' .. nobody_knows(rec) or ''),
     }, reply)
   elseif REQUEST_ENDED[head.state] then
     redis.call('ZREM', DUE, head.id)

@@ -140,6 +140,17 @@ class Ledger(Asking):
             arguments |= {"ended": ended, "error": _compact(error)}
         return self._reply("died", order["request_id"], arguments, Reply)
 
+    def unregistered(self, order: Mapping[str, Any], worker: str) -> Reply:
+        """Have a run come again that a worker was given and has no code for.
+
+        Args:
+            order: Which, as its message named it.
+            worker: The worker, for the error if none knows it.
+        """
+        pauses = {"pause_ms": 500, "pause_cap_ms": 5000}
+        arguments = _named(order) | pauses | {"worker": worker}
+        return self._reply("unregistered", order["request_id"], arguments, Reply)
+
     def published(self, orders: Iterable[Order]) -> None:
         """Record that the broker has confirmed these messages."""
         by_shard: dict[str, list[dict[str, Any]]] = defaultdict(list)

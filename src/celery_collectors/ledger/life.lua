@@ -170,7 +170,15 @@ end
 
 local function seconds(ms) return string.format('%.1f s', ms / 1000) end
 
+local function nobody_knows(rec)
+  return 'no worker that was given it knows the task ' .. rec.task .. ' (the last was ' .. returned(rec).by
+    .. '): start workers that have the newest version of the app'
+end
+
 local function closing_error(head, rec, state)
+  if state == 'timed_out' and rec.state == 'queued' and returned(rec) then
+    return { type = 'Timeout', kind = 'system', message = nobody_knows(rec), retryable = true }
+  end
   if state == 'timed_out' then
     local message
     if not rec.started_at and NOW < rec.queued_at then

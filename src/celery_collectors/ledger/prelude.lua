@@ -125,6 +125,11 @@ local function waits_no_more(head, ref, rec)
   end
 end
 
+-- What workers said of it that do not know its task, since it was queued.
+local function returned(rec)
+  return rec.returned and rec.returned.at >= rec.queued_at and rec.returned or nil
+end
+
 local function forget(head, ref, rec) -- nothing is due for it any more
   redis.call('ZREM', DUE, member(head.id, ref))
   waits_no_more(head, ref, rec)

@@ -1,6 +1,6 @@
 -- published: the broker has confirmed these messages; from now on the backlog rule watches them.
--- Promise: a run that was started, ended or handed out anew meanwhile is left alone: a copy that was sent before the
--- broker went away may be gone with it.
+-- Promise: a run that was started, ended, given back or handed out anew meanwhile is left alone: a copy that was sent
+-- before the broker went away may be gone with it.
 -- A: orders [{request_id, ref, generation, delivery, stamp (absent from the opener's own)}...]
 local function handed_out_later(head, sent, rec)
   local due = tonumber(redis.call('ZSCORE', DUE, member(head.id, sent.ref)))
@@ -15,6 +15,8 @@ for _, sent in ipairs(A.orders) do
   if current and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
     redis.call('HDEL', key('runs', head.id), sent.ref)
     redis.call('ZREM', DUE, member(head.id, sent.ref))
+  elseif current and returned(rec) and (sent.stamp or 0) <= returned(rec).stamp then
+    count = count + 1 -- a worker has had it meanwhile, and does not know its task: unregistered.lua has it come again
   elseif current and rec.state == 'queued' and not handed_out_later(head, sent, rec) then
     if rec.expires_at then
       redis.call('ZADD', DUE, rec.expires_at, member(head.id, sent.ref))

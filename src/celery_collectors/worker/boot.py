@@ -16,7 +16,8 @@ from celery_collectors.dispatch import our_queue
 from celery_collectors.errors import CollectorsError
 from celery_collectors.ledger import Held, Ledger, WorkerBeat
 from celery_collectors.worker.call import heed
-from celery_collectors.worker.deaths import Reporter, survive, watch
+from celery_collectors.worker.damaged import guard
+from celery_collectors.worker.deaths import Reporter, note_unregistered, survive, watch
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.restart import Restart, is_restarting
 from celery_collectors.worker.sweeper import Sweeper
@@ -51,6 +52,10 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
         if instance is not None and instance.app is runtime.app:
             declare_queue(runtime)  # before -Q and -X are applied, so that they can name it
 
+    def on_unknown(sender: Any = None, message: Any = None, id: str = "", **_: Any) -> None:
+        if sender is not None and sender.app is runtime.app:
+            note_unregistered(runtime, sender, message, id)
+
     class HeedStep(bootsteps.StartStopStep):  # type: ignore[misc]
         """Lets the tasks of this process heed our messages, each time that Celery has built their tracers."""
 
@@ -58,6 +63,7 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
 
         def start(self, consumer: Any) -> None:
             """Before the first message is consumed."""
+            guard(runtime, consumer)
             heed(runtime, is_ours)
             survive(runtime, consumer)
 
@@ -66,6 +72,7 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
     signals.celeryd_init.connect(on_init, weak=False)
     signals.worker_process_shutdown.connect(lambda exitcode, **_: end_process(runtime, exitcode), weak=False)
     signals.worker_shutdown.connect(lambda **_: leave(runtime), weak=False)
+    signals.task_unknown.connect(on_unknown, weak=False)
     runtime.app.steps["worker"].add(CollectorsStep)
 
 

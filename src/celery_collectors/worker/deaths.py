@@ -1,6 +1,7 @@
-"""What a worker's main process sees of its tasks: that a process died, hit a hard time limit, or a task was revoked.
+"""What a worker's main process sees of its tasks.
 
-Or that the broker is gone, and with it what was reserved.
+A process died, or hit a hard time limit; a task was revoked, or is not known here; the broker is gone, and with it what
+was reserved.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class Note(msgspec.Struct, frozen=True):
         pid: The process that had it; ``None`` if nobody ran it, or the pool can't end it.
         ended, error: Its state and why; ``None`` if it is to be tried again, as after a crash, or if it was only
             reserved, and its message is gone.
+        unregistered_on: The worker that was given it and does not know its task; then nothing has ended.
     """
 
     order: dict[str, Any]
     pid: int | None = None
     ended: str | None = None
     error: ErrorInfo | None = None
+    unregistered_on: str = ""
 
 
 _REVOKED = ErrorInfo(type="Revoked", kind="system", message="its task was revoked", retryable=True)
@@ -126,6 +129,13 @@ def _close_for_good(connection: Any, channel: Any) -> None:
     connection.release()
 
 
+def note_unregistered(runtime: Runtime, consumer: Any, message: Any, task_id: str) -> None:
+    """Note that this worker was given a message of ours and has no code for it; Celery drops such a message."""
+    order = order_of((message.headers or {}).get(HEADER), task_id)
+    if order is not None:
+        runtime.deaths.put(Note(dict(order), unregistered_on=consumer.hostname))
+
+
 class Reporter(threading.Thread):
     """Tells the ledger of deaths, so that their runs go on at once instead of when the lease lapses."""
 
@@ -147,6 +157,9 @@ class Reporter(threading.Thread):
 
     def _report(self, note: Note) -> None:
         order, pid = note.order, note.pid
+        if note.unregistered_on:
+            self._process.ledger.unregistered(order, note.unregistered_on)
+            return
         process = None if pid is None else f"{socket.gethostname()}:{pid}:"
         reply = self._process.ledger.died(order, process, note.ended, note.error)
         if reply.kept:
