@@ -22,7 +22,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celery_collectors import PermanentError, current
 from celery_collectors.errors import LedgerUnavailable
-from tests.integration.engine_app import NOTES, app, block_until, collectors, die, note
+from tests.integration.engine_app import NOTES, app, collectors, die, note
 
 __all__ = ["app", "collectors"]
 
@@ -308,9 +308,3 @@ async def async_can_not_be_cancelled(topic: str) -> list[str]:
 @collectors.collector(topics="newer*", timeout=60)
 def known_to_newer_workers(topic: str) -> list[int]:
     return [1]
-
-
-@collectors.collector(topics="newer*", timeout=60)
-def newer_and_gated(topic: str) -> list[int]:
-    block_until("gate")
-    return [current().attempt]
