@@ -120,7 +120,7 @@ def fails_half_way(topic: str) -> Iterator[int]:
 
 
 @collectors.collector(topics=BAD, timeout=1)
-def sleeps(topic: str) -> list[str]:
+def sleeps_on(topic: str) -> list[str]:
     time.sleep(3600)
     return []
 

@@ -37,7 +37,7 @@ RAISING = {
 }
 _LATE = ("timed_out", "Timeout", "transient", "did not end within its 1.0 s")
 HANGING = {
-    "sleeps": _LATE,
+    "sleeps_on": _LATE,
     "waits_for_a_lock": _LATE,
     "waits_in_c": _LATE,
     "spins": _LATE,
@@ -206,13 +206,13 @@ def running(pids: Sequence[int]) -> list[int]:
 @pytest.mark.setups("embedded")
 def test_a_pool_child_with_hung_threads_is_replaced(engine: Engine) -> None:
     engine.worker("prefork", 1, app=APP)
-    workers = {ask(engine, "sleeps").wait().outcomes["sleeps"].worker for _ in range(4)}
+    workers = {ask(engine, "sleeps_on").wait().outcomes["sleeps_on"].worker for _ in range(4)}
     assert len(workers) == 2
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("pool", ["threads", "solo"])
-@pytest.mark.parametrize("name", ["sleeps", "leaves_a_thread"])
+@pytest.mark.parametrize("name", ["sleeps_on", "leaves_a_thread"])
 @pytest.mark.setups("embedded", "rabbitmq")
 def test_a_worker_with_hung_threads_starts_again_in_place(engine: Engine, pool: str, name: str, matrix: Matrix) -> None:
     """Three per slot; what runs meanwhile ends in peace, what comes meanwhile is served by the successor."""
@@ -241,7 +241,7 @@ def started_times(engine: Engine) -> int:
 def test_a_worker_that_is_told_to_stop_stays_away_however_many_threads_hang(engine: Engine) -> None:
     worker = engine.worker("threads", 1, app=APP)
     for _ in range(2):
-        ask(engine, "sleeps").wait()
+        ask(engine, "sleeps_on").wait()
     request = ask(engine, "outlives_the_deadline", deadline=5)
     until(lambda: request.report().outcomes["outlives_the_deadline"].state == "running", "it runs")
     worker.send_signal(signal.SIGTERM)
