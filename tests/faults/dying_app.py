@@ -106,10 +106,10 @@ def summary(items: Iterable[str]) -> dict[str, Any]:
 
 
 @app.task
-def member(lines: int) -> list[str]:
+def member(start: int, stop: int) -> list[str]:
     note("collector")
     crash.here("in the collector")
-    return ["small", *LINES][:lines]
+    return ["small", *LINES][start:stop]
 
 
 @app.task
@@ -121,7 +121,7 @@ def callback(results: list[list[str]]) -> dict[str, Any]:
 
 def ask_chord(deadline_s: float = 150.0) -> ChordResult:
     """The same as plain tasks."""
-    result = chord([member.s(1), member.s(301)], deadline=deadline_s)(callback.s())
+    result = chord([member.s(0, 1), member.s(1, 301)], deadline=deadline_s)(callback.s())
     assert isinstance(result, ChordResult)
     return result
 
