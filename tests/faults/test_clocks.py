@@ -54,6 +54,7 @@ def seconds(rfc3339: str) -> float:
     return datetime.fromisoformat(rfc3339).timestamp()
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(("worker_s", "client_s"), WAYS)
 def test_clocks_are_hours_apart(engine: Engine, matrix: Matrix, worker_s: int, client_s: int) -> None:
     """One worker's clock is off one way and the client's the other; a second worker and we have the right time."""

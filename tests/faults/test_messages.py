@@ -25,6 +25,7 @@ def is_steady(report: Report) -> bool:
     return report.state == RequestState.COMPLETE and report.result["items"] == 1
 
 
+@pytest.mark.promise(2)
 def test_every_message_comes_many_times_early_late_and_out_of_order(engine: Engine, pool: str, matrix: Matrix) -> None:
     """Runs and stages; from before they are due until after the request's end."""
     requests = [engine.collectors.request("python", deadline=40, messages="each") for _ in range(5)]
@@ -56,6 +57,7 @@ def test_every_message_comes_many_times_early_late_and_out_of_order(engine: Engi
     assert [engine.noted(name) for name in ("steady", "gathering", "cleanup", "process")] == [6] * 4
 
 
+@pytest.mark.promise(5)
 @pytest.mark.heavy
 def test_messages_that_are_lost_come_again(engine: Engine, matrix: Matrix) -> None:
     """Those of runs before any worker is there, and those of stages as they are sent."""

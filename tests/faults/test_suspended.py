@@ -24,6 +24,7 @@ def signal_all(worker: subprocess.Popen[bytes], which: signal.Signals) -> None:
         os.kill(process.pid, which)
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize(
     "for_s",
     [
