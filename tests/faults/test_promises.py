@@ -1,4 +1,4 @@
-"""Promises that no other fault test proves: small messages, an end to what is cancelled, a guest's manners."""
+"""Promises that no other fault test proves: tokens, small messages, an end to what is cancelled, a guest's manners."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ class Watched:
             while (message := queue.get()) is not None:
                 sizes.append(len(message.body) + len(repr(message.headers)))
         return sizes  # with the connection go our claims on them
+
+
+@pytest.mark.promise(2)
+@pytest.mark.setups("embedded")
+def test_generation_and_attempt_only_ever_rise(engine: Engine) -> None:
+    """So a store that refuses a lower pair refuses an attempt that was taken for dead and goes on all the same."""
+    engine.worker()
+    request = engine.collectors.request("token", deadline=30, only=["tells_its_token"])
+    assert request.wait().state == "failed"
+    engine.write("gate")
+    request.retry()
+    assert request.wait().state == "complete"
+    lines = (engine.notes / "tokens").read_text().splitlines()
+    tokens = [tuple(map(int, line.split())) for line in lines]
+    assert [generation for generation, _ in tokens] == [1, 1, 1, 2]
+    assert tokens == sorted(set(tokens))
 
 
 @pytest.mark.promise(6)

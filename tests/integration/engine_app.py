@@ -77,6 +77,16 @@ def mends(topic: str) -> list[str]:
     return ["mended"]
 
 
+@collectors.collector(topics="token*", retries=2)
+def tells_its_token(topic: str) -> list[list[int]]:
+    here = current()
+    with (NOTES / "tokens").open("a") as tokens:
+        tokens.write(f"{here.generation} {here.attempt}\n")
+    if not (NOTES / "gate").exists():
+        raise ConnectionError("reset by peer")
+    return [[here.generation, here.attempt]]
+
+
 @collectors.collector(topics="permanent*", retries=5)
 def permanent(topic: str) -> list[str]:
     note("permanent")
