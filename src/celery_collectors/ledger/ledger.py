@@ -43,7 +43,8 @@ class Ledger(Asking):
         fields = msgspec.structs.asdict(order) if isinstance(order, Order) else order
         named = _named(fields)
         arguments = named | self.who(owner, worker, token)
-        return self._reply("start", named["request_id"], arguments, Grant)
+        text, given = self._granted("start", named["request_id"], arguments)
+        return msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)
 
     def who(self, owner: str, worker: str, token: str) -> dict[str, Any]:
         """The arguments that give a lease to a process."""
@@ -95,7 +96,11 @@ class Ledger(Asking):
         if go_on is not None:
             arguments["who"] = go_on
         verb = "settle" if held.ref.isdigit() else "advance"
-        return self._reply(verb, held.request_id, arguments, Reply, value)
+        text, given = self._granted(verb, held.request_id, arguments, value)
+        reply = msgspec.json.decode(text, type=Reply)
+        if reply.next is None:
+            return reply
+        return msgspec.structs.replace(reply, next=msgspec.structs.replace(reply.next, given=given))
 
     def renew(self, owner: str, held: Iterable[Held]) -> list[tuple[Held, str]]:
         """Renew leases; return those that the process should no longer run, with the reason.

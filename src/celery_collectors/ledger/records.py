@@ -114,7 +114,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to ``start``: go, with a lease, or not, with the reason.
 
     ``before`` is the stage whose items a stage gets, if there is one; ``missing`` the stored value that a chord's
-    callback gets for each member that failed, if there is one.
+    callback gets for each member that failed, if there is one. ``given`` is what a stage is made from, where that is
+    small: the value of the stage before it, or of each run in the order asked, ``None`` for one that has none.
     """
 
     go: bool
@@ -135,6 +136,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     before: str = ""
     missing: str = ""
+    given: tuple[bytes | None, ...] = ()
 
     @property
     def held(self) -> Held:

@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
-from celery_collectors.ledger.scripts import AWAY, Scripts, unavailable
+from celery_collectors.ledger.scripts import AWAY, RawReply, Scripts, unavailable
 from celery_collectors.settings import Settings, public_url, redis_url
 
 T = TypeVar("T")
@@ -122,6 +122,22 @@ class Shards:
         return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments, value), type=type_)
 
     def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:
+        reply = self._run(name, prefix, arguments, value)
+        assert isinstance(reply, bytes)
+        return reply
+
+    def _granted(
+        self, name: str, request_id: str, arguments: Mapping[str, Any], value: bytes = b""
+    ) -> tuple[bytes, tuple[bytes | None, ...]]:
+        """The reply of a script that may grant a stage, and what that is made from."""
+        reply = self._run(name, self.shard_of(request_id), arguments, value)
+        if isinstance(reply, bytes):
+            return reply, ()
+        text, *given = reply
+        assert text is not None
+        return text, tuple(given)
+
+    def _run(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes) -> RawReply:
         if self._now_ms is not None:
             arguments = {**arguments, "now": self._now_ms()}
         return self._scripts.call(name, prefix, arguments, value)
