@@ -7,7 +7,10 @@
 local head = get_head(A.request_id)
 local rec = head and get_rec(head.id, A.ref)
 if not rec then return answer({ kept = false, reason = 'unknown' }) end
-if settled_before(rec) then return answer({ kept = true, state = rec.state, next = again(head, A.who) }) end
+if settled_before(rec) then
+  local granted = again(head, A.who)
+  return answer_granted(head, { kept = true, state = rec.state, next = granted }, granted)
+end
 local current = rec.state == 'running' and rec.attempt == A.attempt
 if head.generation ~= A.generation or RUN_ENDED[rec.state]
   or not is_link(A.ref) and head.state ~= STAGE_STATE[A.ref]
@@ -33,4 +36,4 @@ else
   fail(head, A.ref, rec, A.state, A.error, A.jitter, reply, A.again_ms)
 end
 reply.state = reply.state or rec.state
-return answer(reply)
+return answer_granted(head, reply, reply.next)

@@ -72,6 +72,22 @@ local function grant(head, ref, rec)
   }
 end
 
+-- What a stage is made from rides with its grant where it is small: the values of the stage before it, or of each run
+-- in order. Whoever gets none reads them.
+local GIVEN_RUNS, GIVEN_BYTES = 100, 65536
+local function given(head, granted)
+  if not granted or not is_stage(granted.ref) then return {} end
+  local refs, size = { granted.before }, 0
+  if not granted.before then
+    if head.runs > GIVEN_RUNS then return {} end
+    for at = 1, head.runs do refs[at] = at - 1 end
+  end
+  local values = #refs > 0 and redis.call('HMGET', key('values', head.id), unpack(refs)) or {}
+  if granted.before and not values[1] then return {} end -- which is an error, and told by whoever reads it
+  for _, value in ipairs(values) do size = size + (value and #value or 0) end
+  return size <= GIVEN_BYTES and values or {}
+end
+
 -- The next declared stage after `index` stages are done, or the end.
 -- `who` is set when the caller could go on with it in place; it does so when the stage is known to be short.
 local function enter_stage(head, index, who, reply)
@@ -340,4 +356,8 @@ end
 local function answer(reply)
   if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
   return cjson.encode(reply)
+end
+
+local function answer_granted(head, reply, granted) -- values are raw bytes, which JSON can't hold
+  return { answer(reply), unpack(given(head, granted)) }
 end

@@ -144,7 +144,7 @@ class Reader:
 
     def _result(self, processed: bytes | None, gathered: bytes | None) -> Any:
         if processed:
-            return decode_result(self._store.data(Value.from_bytes(processed)))
+            return self.made_by("process", Value.from_bytes(processed))
         value = Value.from_bytes(gathered) if gathered else Value()
         return self._store.single(value, self._accept) if value.media else None
 
@@ -154,6 +154,13 @@ class Reader:
             return report.result
         refs = [ref for ref in STAGES if ref in report.stages][-1:]
         return self.single(report.request_id, refs[0]) if refs else None
+
+    def made_by(self, stage: str, value: Value) -> Any:
+        """What a chord came to whose last stage made this value."""
+        with self._ledger.answering():
+            if stage == "process":
+                return decode_result(self._store.data(value))
+            return self._store.single(value, self._accept)
 
     # Values ---------------------------------------------------------------------------------------
 
@@ -175,8 +182,7 @@ class Reader:
     def single(self, request_id: str, ref: str) -> Any:
         """What one run, stage or step of a chain returned."""
         (value,) = self.values(request_id, [ref])
-        with self._ledger.answering():
-            return self._store.single(value, self._accept)
+        return self._single(value)
 
     def results(self, report: Report, instead: Sequence[Any] = ()) -> Iterator[Any]:
         """What each run returned, in the order asked: what a chord's callback gets.
@@ -189,20 +195,14 @@ class Reader:
         answered = self.values(report.request_id, [str(ref) for ref, s in enumerate(states) if s in RUN_ANSWERED])
         for state in states:
             if state in RUN_ANSWERED:
-                with self._ledger.answering():
-                    yield self._store.single(next(answered), self._accept)
+                yield self._single(next(answered))
             else:
                 yield from instead
 
     def items_of(self, request_id: str, refs: Sequence[str]) -> Iterator[Any]:
         """All items of these runs or stages, in order, one chunk in memory at a time."""
         for value in self.values(request_id, refs):
-            with self._ledger.answering():
-                if not value.media:
-                    yield from self._store.items(value)
-                    continue
-                single = self._store.single(value, self._accept)
-                yield from single if isinstance(single, list) else [single]
+            yield from self._items(value)
 
     def items_before(self, request_id: str, stage: str) -> Iterator[Any]:
         """The items that a stage gets: those of the last stage before it that made items, or of all runs."""
@@ -215,6 +215,40 @@ class Reader:
         """One list of items per run that produced any, in the order asked: what a gathering stage gets."""
         for ref in self.answered(request_id):
             yield list(self.items_of(request_id, [ref]))
+
+    # Values that came with a grant ----------------------------------------------------------------
+
+    def given_items(self, given: Iterable[bytes | None]) -> Iterator[Any]:
+        """All items of these values, as :meth:`items_of` has them."""
+        for raw in given:
+            if raw is not None:
+                yield from self._items(Value.from_bytes(raw))
+
+    def given_lists(self, given: Iterable[bytes | None]) -> Iterator[list[Any]]:
+        """One list of items for each of these values, as :meth:`results_of_runs` has them."""
+        for raw in given:
+            if raw is not None:
+                yield list(self._items(Value.from_bytes(raw)))
+
+    def given_results(self, given: Iterable[bytes | None], instead: Sequence[Any] = ()) -> Iterator[Any]:
+        """What each run returned, as :meth:`results` has it."""
+        for raw in given:
+            if raw is None:
+                yield from instead
+            else:
+                yield self._single(Value.from_bytes(raw))
+
+    def _items(self, value: Value) -> Iterator[Any]:
+        if value.media:
+            single = self._single(value)
+            yield from single if isinstance(single, list) else [single]
+            return
+        with self._ledger.answering():
+            yield from self._store.items(value)
+
+    def _single(self, value: Value) -> Any:
+        with self._ledger.answering():
+            return self._store.single(value, self._accept)
 
     def _stored(self, request_id: str) -> set[str]:
         """The refs of the runs and stages whose values are there."""

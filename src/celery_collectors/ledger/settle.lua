@@ -10,7 +10,10 @@ local rec = head and get_rec(head.id, A.ref)
 if not rec then return answer({ kept = false, reason = 'unknown' }) end
 
 local answered = RUN_ANSWERED[A.state]
-if settled_before(rec) then return answer({ kept = true, state = rec.state, next = again(head, A.who) }) end
+if settled_before(rec) then
+  local granted = again(head, A.who)
+  return answer_granted(head, { kept = true, state = rec.state, next = granted }, granted)
+end
 local current = rec.state == 'running' and rec.attempt == A.attempt
 if head.generation ~= A.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
   or (rec.step or 0) ~= (A.step or 0) or not (answered or current) then
@@ -39,4 +42,4 @@ else
   fail(head, A.ref, rec, A.state, A.error, A.jitter, reply, A.again_ms)
 end
 reply.state = reply.state or rec.state
-return answer(reply)
+return answer_granted(head, reply, reply.next)

@@ -34,9 +34,11 @@ else
 end
 if rec.state == 'running' then
   if rec.token ~= A.token then return refuse('leased') end
-  return answer(grant(head, A.ref, rec))
+  local granted = grant(head, A.ref, rec)
+  return answer_granted(head, granted, granted)
 end
 if rec.state == 'retrying' then return refuse('not due') end
 
 begin(head, A.ref, rec, A)
-return answer(grant(head, A.ref, rec))
+local granted = grant(head, A.ref, rec)
+return answer_granted(head, granted, granted)

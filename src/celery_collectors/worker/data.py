@@ -28,6 +28,8 @@ def data_of(process: Process, reader: Reader, grant: Grant, order: Mapping[str, 
         return ()
     if grant.ref.isdigit():
         return (reader.single(grant.request_id, f"{grant.ref}:{grant.step - 1}"),)
+    if grant.given:
+        return (list(reader.given_results(grant.given, instead(process, grant))),)
     report = reader.report(grant.request_id)
     if grant.ref == "gathering":
         return (list(reader.results(report, instead(process, grant))),)

@@ -52,7 +52,7 @@ def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, giv
         with within(), process.reading() as reader:
             enter_context(grant)
             by_name: dict[str, Any] = {"topic": grant.topic, "request_id": grant.request_id}
-            if grant.call or asks_for(stage.function, "report"):
+            if (grant.call and not grant.given) or asks_for(stage.function, "report"):
                 by_name["report"] = reader.report(grant.request_id)
             yield from run_stage(stage, _input(process, reader, grant, by_name.get("report")), by_name, given)
 
@@ -61,6 +61,8 @@ def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, giv
 
 
 def _input(process: Process, reader: Reader, grant: Grant, report: Report | None) -> Iterator[Any]:
+    if grant.given:
+        return _given(process, reader, grant)
     if report is not None and grant.call:
         return reader.results(report, instead(process, grant))
     if grant.ref == "gathering":
@@ -68,6 +70,13 @@ def _input(process: Process, reader: Reader, grant: Grant, report: Report | None
     if grant.before:
         return reader.items_of(grant.request_id, [grant.before])
     return reader.items_before(grant.request_id, grant.ref)
+
+
+def _given(process: Process, reader: Reader, grant: Grant) -> Iterator[Any]:
+    """The input that came with the grant."""
+    if grant.call:
+        return reader.given_results(grant.given, instead(process, grant))
+    return reader.given_lists(grant.given) if grant.ref == "gathering" else reader.given_items(grant.given)
 
 
 def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any], given: Arguments = NOTHING_GIVEN) -> Iterator[Chunk]:
