@@ -36,6 +36,7 @@ from celery_collectors.worker.attempt import as_items, describe
 from celery_collectors.worker.bounded import Bounded
 from celery_collectors.worker.run import call_of, each_item
 from celery_collectors.worker.stage import run_stage
+from celery_collectors.worker.threads import Threads
 
 WORKER = "local"
 
@@ -91,7 +92,7 @@ class _Task(threading.Thread):
         call = Bounded(lambda: self._produce(attempt), self.name)
         self.outcome = Outcome(state=RunState.RUNNING, attempts=attempt, worker=WORKER)
         try:
-            self.chunks = list(call.chunks(self._limit_s()))
+            self.chunks = list(call.chunks(self._limit_s(), Threads(kept=0)))
         except BaseException as error:  # noqa: BLE001 - the collector's boundary
             state = RunState.TIMED_OUT if isinstance(error, TimedOut) else RunState.FAILED
             return self._outcome(state, attempt, started, describe(error))

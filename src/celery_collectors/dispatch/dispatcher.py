@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from celery_collectors.calls import decode_call
 from celery_collectors.dispatch.confirms import WAIT_S, Confirms
 from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
-from celery_collectors.dispatch.results import store_result
+from celery_collectors.dispatch.results import Answer, store_result
 from celery_collectors.errors import BrokerUnavailable
 from celery_collectors.ledger import RESULT, Order
 from celery_collectors.ledger.reading import Reader
@@ -46,10 +46,14 @@ class Dispatcher:
         self._confirms: Confirms | None = None
         self._queues: dict[str, Queue] = {}
         self._sent: list[Order] = []
-        self._results: list[Order] = []
+        self._results: list[tuple[Order, Answer | None]] = []
 
-    def send(self, orders: Iterable[Order]) -> None:
+    def send(self, orders: Iterable[Order], answer: Answer | None = None) -> None:
         """Send orders, without waiting for the broker to confirm them.
+
+        Args:
+            orders: What the ledger handed out, of one request if there is an answer.
+            answer: Tells what its chord came to, if that is at hand.
 
         Raises:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
@@ -57,7 +61,7 @@ class Dispatcher:
         for batch in _batches(orders):
             messages = [order for order in batch if order.ref != RESULT]
             with self._lock:
-                self._results += [order for order in batch if order.ref == RESULT]
+                self._results += [(order, answer) for order in batch if order.ref == RESULT]
                 sent = self._send(messages) if messages else []  # which may drop what was not confirmed before
                 self._sent += sent
 
@@ -65,7 +69,7 @@ class Dispatcher:
         """Store the results that are due, and return those that the ledger should hear of."""
         with self._lock:
             results, self._results = self._results, []
-        return [order for order in results if self._store(order)]
+        return [order for order, answer in results if self._store(order, answer)]
 
     def take_confirmed(self) -> list[Order]:
         """Wait until the broker has what was sent so far, and return what the ledger has not heard of yet.
@@ -91,9 +95,9 @@ class Dispatcher:
                     self._drop()
                     raise self._unavailable(error) from error
 
-    def _store(self, order: Order) -> bool:
+    def _store(self, order: Order, answer: Answer | None) -> bool:
         try:
-            store_result(self._app, self._reader, order)
+            store_result(self._app, self._reader, order, answer)
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
             log.warning("the result of %s could not be stored, which is tried again: %s", order.request_id, error)
             return False

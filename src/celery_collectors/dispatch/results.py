@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, states
@@ -21,6 +22,9 @@ _STATES = {
     RequestState.CANCELLED: states.REVOKED,
     RequestState.COLLECTING: states.PENDING,
 }
+
+
+Answer = Callable[[], Any]
 
 
 class ChordFailed(CollectorsError, ChordError):  # type: ignore[misc]
@@ -57,11 +61,19 @@ def _as_raised(error: ErrorInfo) -> BaseException:
     return made
 
 
-def store_result(app: Celery, reader: Reader, order: Order) -> None:
+def store_result(app: Celery, reader: Reader, order: Order, answer: Answer | None = None) -> None:
     """Let Celery's result backend hold a chord's end, for whoever has only its id; storing it again changes nothing.
 
     If the chord is tried again, what is stored is the last end: a backend would rather keep a success for ever.
+
+    Args:
+        app, reader: What belongs to the app.
+        order: Says under which id.
+        answer: Tells what the chord came to, where that is at hand and can't change any more; else the ledger is asked.
     """
+    if answer is not None:
+        app.backend.store_result(order.name, answer(), states.SUCCESS)
+        return
     stored = 0
     while (report := reader.report(order.request_id)).is_final and report.generation > stored:
         if report.generation > 1:

@@ -94,6 +94,7 @@ local function enter_stage(head, index, who, reply)
   local stages = cjson.decode(head.stages)
   local stage = stages[index + 1]
   if not stage then
+    reply.complete = head.missing == 0
     return finish(head, head.missing > 0 and 'partial' or 'complete', nil, reply)
   end
   local state = STAGE_STATE[stage.ref]

@@ -161,7 +161,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``."""
+    """What a verb did: ``complete`` if it ended its request so, which nothing can change any more. The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``."""
 
     kept: bool = False
     reason: str = ""
@@ -170,6 +170,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: float | None = None
     orders: list[Order] = []
     next: Grant | None = None
+    complete: bool = False
     more: bool = False
     busy: bool = False
     marks: dict[str, float] = {}

@@ -8,26 +8,23 @@ whatever it produces is handed over in chunks, so that ledger and payloads are w
 from __future__ import annotations
 
 import contextvars
-import ctypes
 import os
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 
 from celery_collectors.errors import Stopped, TimedOut
 from celery_collectors.payloads.codec import Chunk
+from celery_collectors.worker.threads import Abandoned, Thread, Threads
 
 CHUNKS_AHEAD = 4
 POLL_S = 0.2
+LET_END_S = 0.01
 
 Within = Callable[[], AbstractContextManager[None]]
 """What a helper thread enters before the user's code, and leaves after it."""
-
-
-class Abandoned(SystemExit):
-    """Raised in a helper thread that nobody waits for any more; threading ends it without a word."""
 
 
 class Bounded:
@@ -41,18 +38,21 @@ class Bounded:
 
     def __init__(self, produce: Callable[[], Iterator[Chunk]], name: str, *, kill: bool = True) -> None:
         self._produce = produce
+        self._name = name
         self._kill = kill
-        self._handed: queue.Queue[Chunk | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
+        self._handed: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+        self._taken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ahead = CHUNKS_AHEAD
         self._stopped: str | None = None
-        self._left = False
+        self._left = self._ended = False
+        self._thread: Thread | None = None
         self._pid = os.getpid()
         self.raised: BaseException | None = None
         """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
+        self._context = contextvars.copy_context()
 
-    def chunks(self, ends_in_s: float) -> Iterator[Chunk]:
-        """Start the call and yield what it produces.
+    def chunks(self, ends_in_s: float, threads: Threads) -> Iterator[Chunk]:
+        """Start the call in one of these threads, and yield what it produces.
 
         Raises:
             TimedOut: when it has not ended within ``ends_in_s`` seconds; its thread is left behind.
@@ -60,20 +60,21 @@ class Bounded:
             BaseException: what the code itself raised.
         """
         ends_at = time.monotonic() + ends_in_s
-        self._start(ends_at)
+        self._thread = self._start(threads, ends_at)
         try:
             while (handed := self._next(ends_at, ends_in_s)) is not None:
                 if isinstance(handed, BaseException):
                     raise handed
                 yield handed
+                self._taken.put(None)
         finally:
             self._leave()
 
-    def _start(self, ends_at: float) -> None:
+    def _start(self, threads: Threads, ends_at: float) -> Thread:
         """A process that is out of memory or threads waits for a moment: that is not the code's failure."""
         while True:
             try:
-                return self._thread.start()
+                return threads.run(partial(self._context.run, self._run), self._name)
             except RuntimeError:
                 if time.monotonic() + POLL_S >= ends_at:
                     raise
@@ -98,7 +99,7 @@ class Bounded:
     @property
     def is_abandoned(self) -> bool:
         """Whether the helper thread is still there although nobody waits for it."""
-        return self._left and self._thread.is_alive()
+        return self._left and not self._ended and self._thread is not None and self._thread.is_alive
 
     def _run(self) -> None:
         try:
@@ -106,26 +107,42 @@ class Bounded:
                 self._hand(chunk)
                 if self._left:
                     return  # which closes the generator: nobody takes what it would go on producing
-            self._hand(None)
-        except Abandoned:
-            return
+            self._end(None)
         except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
-            self.raised = error
-            self._hand(error)
+            if not isinstance(error, Abandoned):
+                self.raised = error
+            self._end(error)
+        finally:
+            self._ended = True
 
-    def _hand(self, what: Chunk | BaseException | None) -> None:
-        if os.getpid() != self._pid:  # the code has forked, and this copy of the process has nobody to hand it to
-            os._exit(isinstance(what, BaseException))
+    def _hand(self, chunk: Chunk) -> None:
+        self._check_process(0)
         while not self._left:
             try:
-                self._handed.put(what, timeout=POLL_S)
-                return
-            except queue.Full:
+                if self._ahead:
+                    self._ahead -= 1
+                else:
+                    self._taken.get(timeout=POLL_S)
+            except queue.Empty:
                 continue
+            self._handed.put(chunk)
+            return
+
+    def _check_process(self, exit_code: int) -> None:
+        if os.getpid() != self._pid:  # the code has forked, and this copy of the process has nobody to hand it to
+            os._exit(exit_code)
+
+    def _end(self, how: BaseException | None) -> None:
+        self._check_process(isinstance(how, BaseException))
+        self._ended = True  # before anybody can look
+        self._handed.put(how)
 
     def _leave(self) -> None:
         self._left = True
-        self._thread.join(0.01)  # what has just ended should not count as left behind
-        if self._kill and self._thread.is_alive() and self._thread.ident is not None:
-            # Ends code that spins in Python; code that waits in C sees it when it comes back.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
+        if self._thread is None or self._ended:
+            return
+        with suppress(queue.Empty):  # what is about to end should not count as left behind
+            while not self._ended:
+                self._handed.get(timeout=LET_END_S)
+        if not self._ended:
+            self._thread.leave(kill=self._kill)

@@ -6,9 +6,11 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from celery_collectors import context
+from celery_collectors.dispatch.results import Answer
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.events import Event
 from celery_collectors.ledger import Grant, Reply
@@ -54,9 +56,14 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
         )
     finally:
         process.keeper.drop(grant.held)
-    process.publish(reply.orders)
+    process.publish(reply.orders, _answer(process, grant, attempt) if reply.complete else None)
     _report_end(process, grant, attempt, reply)
     return reply
+
+
+def _answer(process: Process, grant: Grant, attempt: Attempt) -> Answer | None:
+    """What a chord came to whose last stage this was. One that was tried again may have left another end behind."""
+    return None if grant.generation > 1 else partial(process.reader.made_by, grant.ref, attempt.value)
 
 
 def _stored(grant: Grant, attempt: Attempt) -> bytes:
@@ -71,7 +78,7 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
     process.keeper.hold(grant.held, call.stop)
     writer = payload_writer(process, grant)
     try:
-        for chunk in call.chunks(grant.ends_in_ms / 1000):
+        for chunk in call.chunks(grant.ends_in_ms / 1000, process.threads):
             with process.ledger.answering():
                 writer.add(chunk)
     except BaseException as error:

@@ -23,6 +23,7 @@ from celery import Celery
 
 from celery_collectors.calls import accepted
 from celery_collectors.dispatch import Dispatcher, Teller
+from celery_collectors.dispatch.results import Answer
 from celery_collectors.errors import UnavailableError
 from celery_collectors.events import Event, Hook
 from celery_collectors.ledger import Ledger, Order
@@ -32,6 +33,7 @@ from celery_collectors.registry import Registry
 from celery_collectors.settings import Settings
 from celery_collectors.worker.keeper import Keeper
 from celery_collectors.worker.loop import Loop
+from celery_collectors.worker.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,11 @@ class Process:
         return "teller" in self.__dict__
 
     @cached_property
+    def threads(self) -> Threads:
+        """Run what has a time limit."""
+        return Threads()
+
+    @cached_property
     def keeper(self) -> Keeper:
         """Keeps this process's leases."""
         return Keeper(self.ledger, self.owner, self.settings.renew_s)
@@ -115,12 +122,17 @@ class Process:
         """A fresh claim to a lease for this process."""
         return self.ledger.who(self.owner, self.worker, uuid.uuid4().hex)
 
-    def publish(self, orders: Sequence[Order]) -> None:
-        """Publish; what can't be published now is handed out again by the ledger."""
+    def publish(self, orders: Sequence[Order], answer: Answer | None = None) -> None:
+        """Publish; what can't be published now is handed out again by the ledger.
+
+        Args:
+            orders: What the ledger handed out.
+            answer: Tells what its chord came to, if that is at hand.
+        """
         if not orders:
             return
         try:
-            self.dispatcher.send(orders)
+            self.dispatcher.send(orders, answer)
             self.teller.soon()
         except UnavailableError as error:
             log.warning("%d messages wait in the ledger: %s", len(orders), error)
