@@ -173,3 +173,14 @@ def test_a_late_failure_of_a_stage_does_not_count(world: World) -> None:
     assert world.fail(slow, retryable=False).reason == "late"
     assert world.succeed(quick).kept
     assert world.state(request_id) == "complete"
+
+
+def test_who_ends_a_request_hears_whether_it_is_complete_for_good(world: World) -> None:
+    whole, part = (world.open("a", "b", stages=["gathering", "process"]) for _ in range(2))
+    world.collect(whole, "0", "1")
+    world.collect(part, "0")
+    world.fail(world.start(part, "1"))
+    assert not world.collect(whole, "gathering").complete
+    assert not world.collect(part, "gathering").complete
+    assert world.collect(whole, "process").complete
+    assert not world.collect(part, "process").complete  # it may be tried again, and end otherwise

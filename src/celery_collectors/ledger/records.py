@@ -161,7 +161,10 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verb did: ``complete`` if it ended its request so, which nothing can change any more. The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``."""
+    """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``.
+
+    It is ``complete`` if the verb has ended its request so, which nothing changes any more.
+    """
 
     kept: bool = False
     reason: str = ""
