@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -119,7 +120,8 @@ class Dispatcher:
 
     def _try_to_send(self, batch: Sequence[Order]) -> list[Order]:
         producer = self._producer or self._connect()
-        sent = [order for order in batch if self._send_one(producer, order)]
+        with nullcontext() if self._confirms is None else self._confirms.together():
+            sent = [order for order in batch if self._send_one(producer, order)]
         if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
             ends_at = time.monotonic() + WAIT_S
             while not self._confirms.has_all(self._confirms.sent, ends_at):

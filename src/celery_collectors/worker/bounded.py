@@ -106,7 +106,7 @@ class Bounded:
             for chunk in self._produce():
                 self._hand(chunk)
                 if self._left:
-                    return  # which closes the generator: nobody takes what it would go on producing
+                    break  # which closes the generator: nobody takes what it would go on producing
             self._end(None)
         except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
             if not isinstance(error, Abandoned):

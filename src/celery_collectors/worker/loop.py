@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from celery_collectors.worker.bounded import Abandoned
+from celery_collectors.worker.threads import Abandoned
 
 SETTLERS = 4  # threads that write to the ledger for the loop, which must never wait for it
 TICK_S = 0.5
