@@ -103,6 +103,7 @@ def assert_equal(found: object, expected: object) -> None:
 
 
 @pytest.mark.promise(1)
+@pytest.mark.setups("embedded")
 def test_one_that_outlives_the_deadline_is_timed_out_then(engine: Engine, pool: str, matrix: Matrix) -> None:
     engine.worker(pool, 2, app=APP)
     request = ask(engine, "outlives_the_deadline", "gives_one", deadline=2)
@@ -113,6 +114,7 @@ def test_one_that_outlives_the_deadline_is_timed_out_then(engine: Engine, pool: 
 
 @pytest.mark.promise(3, 4)
 @pytest.mark.heavy
+@pytest.mark.setups("embedded")
 def test_a_poison_run_is_lost_after_its_crash_cap_and_takes_no_neighbour_with_it(
     engine: Engine, matrix: Matrix
 ) -> None:
@@ -138,7 +140,7 @@ def test_a_poison_run_is_lost_after_its_crash_cap_and_takes_no_neighbour_with_it
     assert engine.noted("neighbour") == 6
 
 
-@pytest.mark.heavy
+@pytest.mark.matrix
 @pytest.mark.setups("embedded")
 def test_a_poison_run_ends_a_whole_worker_of_threads(engine: Engine, matrix: Matrix) -> None:
     """A thread can't die alone. Whoever starts the worker again gets the neighbours' answers all the same."""
@@ -154,6 +156,8 @@ def test_a_poison_run_ends_a_whole_worker_of_threads(engine: Engine, matrix: Mat
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.matrix)])
+@pytest.mark.setups("embedded")
 def test_one_that_eats_memory_meets_the_workers_limit(engine: Engine, pool: str, matrix: Matrix) -> None:
     engine.worker(pool, 2, app=APP, **{misbehaving_app.LIMIT: str(3 << 30)})
     requests = [ask(engine, "eats_memory", "neighbour", "gives_one") for _ in range(3)]
@@ -176,6 +180,7 @@ def test_one_that_prints_100_mb(engine: Engine, pool: str, matrix: Matrix) -> No
 
 
 @pytest.mark.heavy
+@pytest.mark.setups("embedded", "rabbitmq")
 def test_one_that_forks(engine: Engine, pool: str, matrix: Matrix) -> None:
     """The child has no part in the run, whatever it does, and ends when the collector's code in it does."""
     engine.worker(pool, 2, app=APP)
@@ -212,7 +217,7 @@ def test_a_pool_child_with_hung_threads_is_replaced(engine: Engine) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("pool", ["threads", "solo"])
-@pytest.mark.parametrize("name", ["sleeps_on", "leaves_a_thread"])
+@pytest.mark.parametrize("name", ["sleeps_on", pytest.param("leaves_a_thread", marks=pytest.mark.matrix)])
 @pytest.mark.setups("embedded", "rabbitmq")
 def test_a_worker_with_hung_threads_starts_again_in_place(engine: Engine, pool: str, name: str, matrix: Matrix) -> None:
     """Three per slot; what runs meanwhile ends in peace, what comes meanwhile is served by the successor."""
@@ -254,7 +259,7 @@ def test_a_worker_that_is_told_to_stop_stays_away_however_many_threads_hang(engi
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["async_sleeps", "async_spins"])
+@pytest.mark.parametrize("name", ["async_sleeps", pytest.param("async_spins", marks=pytest.mark.matrix)])
 @pytest.mark.setups("embedded")
 def test_a_coroutine_that_blocks_its_loop_is_timed_out_and_its_neighbours_answer(
     engine: Engine, pool: str, name: str, matrix: Matrix
@@ -298,6 +303,7 @@ def test_a_coroutine_that_blocks_for_a_while_still_answers(engine: Engine, matri
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("pool", [pytest.param("prefork", marks=pytest.mark.matrix), "threads"])
 @pytest.mark.setups("embedded")
 def test_a_process_with_blocked_loops_is_replaced(engine: Engine, pool: str) -> None:
     engine.worker(pool, 1, app=APP)

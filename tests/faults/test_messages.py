@@ -34,7 +34,7 @@ def test_every_message_comes_many_times_early_late_and_out_of_order(engine: Engi
     over = threading.Event()
 
     def repeat() -> None:
-        while not over.wait(0.2):
+        while not over.wait(1):
             randomly.shuffle(orders)
             engine.collectors.client.publish(orders)
 
@@ -59,6 +59,7 @@ def test_every_message_comes_many_times_early_late_and_out_of_order(engine: Engi
 
 @pytest.mark.promise(5)
 @pytest.mark.heavy
+@pytest.mark.setups("embedded", "rabbitmq")
 def test_messages_that_are_lost_come_again(engine: Engine, matrix: Matrix) -> None:
     """Those of runs before any worker is there, and those of stages as they are sent."""
     requests = [engine.collectors.request("python", deadline=PATIENCE_S, messages="each") for _ in range(3)]
@@ -165,6 +166,8 @@ def newer(engine: Engine, *names: str, deadline: float) -> Request:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.matrix)])
+@pytest.mark.setups("embedded", "rabbitmq")
 def test_what_an_older_worker_does_not_know_goes_to_a_newer_one(engine: Engine, pool: str, matrix: Matrix) -> None:
     """Also if the older one is given it first, and again and again."""
     engine.worker(pool, 4)
@@ -179,6 +182,7 @@ def test_what_an_older_worker_does_not_know_goes_to_a_newer_one(engine: Engine, 
     assert {outcome.attempts for r in requests for outcome in r.report().outcomes.values()} == {1}
 
 
+@pytest.mark.setups("embedded", "rabbitmq")
 def test_what_no_worker_knows_is_timed_out_and_says_so(engine: Engine, matrix: Matrix) -> None:
     engine.worker()
     request = newer(engine, "known_to_newer_workers", "steady", deadline=4)
