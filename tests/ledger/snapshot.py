@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.ledger import RESULT
 from celery_collectors.model import REQUEST_ENDED, RUN_ENDED, STAGES, Policy
 from tests.ledger.world import QUEUE, World
@@ -64,8 +65,20 @@ class Request(msgspec.Struct):
         return self.state in REQUEST_ENDED
 
     @property
+    def generation(self) -> int:
+        return int(self.head["generation"])
+
+    def is_of_now(self, record: dict[str, Any]) -> bool:
+        """Whether this ended in the present generation."""
+        return bool(record["ended_at"] >= self.head.get("began_at", self.head["created_at"]))
+
+    @property
     def records(self) -> dict[str, dict[str, Any]]:
         return self.runs | self.stages | self.links
+
+    @property
+    def values_of_runs(self) -> dict[str, bytes]:
+        return {ref: value for ref, value in self.values.items() if ref not in STAGES}
 
     @property
     def still_follows(self) -> set[str]:
@@ -84,7 +97,8 @@ def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
     with world.client.pipeline(transaction=True) as pipe:
         for shard in shards:
             pipe.zrange(f"{shard}:due", 0, -1, withscores=True)
-            pipe.zrange(f"{shard}:waiting:{QUEUE}:normal", 0, -1, withscores=True)
+            for level in PRIORITIES:
+                pipe.zrange(f"{shard}:waiting:{QUEUE}:{level}", 0, -1, withscores=True)
         for request_id in plans:
             for kind in KINDS[:3]:
                 pipe.hgetall(world.ledger.key(kind, request_id))
@@ -95,7 +109,8 @@ def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
     waiting: dict[str, dict[str, float]] = {}
     for _ in shards:
         _spread(next(rows), due)
-        _spread(next(rows), waiting)
+        for _ in PRIORITIES:
+            _spread(next(rows), waiting)
     found = {}
     for request_id, plan in plans.items():
         head, records, values = (_text(next(rows)) for _ in range(3))

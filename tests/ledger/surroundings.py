@@ -52,7 +52,8 @@ class Surroundings(RuleBasedStateMachine):
         self.offered: dict[tuple[str, str, int], set[str]] = {}
         self.asked_again: dict[str, dict[tuple[str, int], int]] = {}
         self.revoked: dict[str, set[str]] = {}
-        self.stored: set[str] = set()
+        self.stored: set[tuple[str, int]] = set()
+        self.deliveries: dict[Held, int] = {}
         self.leases: dict[Held, float] = {}
         self.swept: dict[str, int] = {}
         self.marks: dict[str, float] = {}
@@ -94,7 +95,7 @@ class Surroundings(RuleBasedStateMachine):
         """The broker has it; or Celery's backend, if it is a result."""
         self.world.ledger.published([order])
         if order.ref == RESULT:
-            self.stored.add(order.request_id)
+            self.stored.add((order.request_id, order.generation))
 
     def _start_all(self, process: str, *, replies_lost: bool = False) -> None:
         for order in self.in_hand:
@@ -127,8 +128,8 @@ class Surroundings(RuleBasedStateMachine):
         on_time = self.world.clock() < min(until, record.get("expires_at", until))
         wanted = on_time and not before.ended and "closing" not in before.head
         wanted = wanted or order.ref in before.links
-        named = order.generation, order.delivery, order.step
-        wanted = wanted and named == (1, record["delivery"], record.get("step", 0))
+        named = order.generation, order.delivery
+        wanted = wanted and named == (before.generation, record["delivery"])
         same = record["state"] == "running" and record["token"] == token
         assert grant.go == (wanted and (record["state"] == "queued" or same)), (grant, record)
         if grant.go:
@@ -138,6 +139,7 @@ class Surroundings(RuleBasedStateMachine):
     def _begun(self, grant: Grant, process: str, lost_reply: bool = False) -> None:
         lease = min(self.world.clock() + 20_000, grant.ends_at + laws.GRACE_MS)
         self.leases.setdefault(grant.held, lease)  # asking again does not renew it
+        self.deliveries[grant.held] = self.world.record(grant.request_id, grant.ref)["delivery"]
         if grant.ref in self.plans[grant.request_id].stages:
             self._check_input(grant.request_id, grant.ref)
         if not lost_reply:
@@ -175,7 +177,12 @@ class Surroundings(RuleBasedStateMachine):
 
     def _check_settled(self, grant: Grant, state: str, reply: Reply) -> None:
         before = self.before[grant.request_id]
-        record = before.records[grant.ref]
+        record = before.records.get(grant.ref)
+        if record is None or grant.generation != before.generation:
+            assert not reply.kept, "an attempt of an earlier generation counts"
+            after = snapshot.take(self.world, self.plans)[grant.request_id]
+            assert (after.records, after.values) == (before.records, before.values)
+            return
         current = record["state"] == "running" and record["attempt"] == grant.attempt
         ended = (before.ended and grant.ref not in before.links) or record["state"] in RUN_ENDED
         same_step = record.get("step", 0) == grant.step
@@ -190,24 +197,33 @@ class Surroundings(RuleBasedStateMachine):
 
     def _ask_again(self, grant: Grant) -> Reply:
         """Its task asks to be tried again, and is, if there is time."""
-        before = self.before[grant.request_id]
-        record = before.records[grant.ref]
+        record = self._record_of(grant)
         asked = self.asked_again.setdefault(grant.request_id, {})
-        if record["state"] == "running" and record["attempt"] == grant.attempt:
+        if record and record["state"] == "running" and record["attempt"] == grant.attempt:
             asked[grant.ref, grant.step] = asked.get((grant.ref, grant.step), 0) + 1
         after_s = laws.AGAIN_MS / 1000
         reply = self.world.ledger.settle(grant.held, "failed", error=oops(retryable=False), again_s=after_s)
-        if reply.state == "retrying" and record["state"] == "running":
+        if reply.state == "retrying" and record and record["state"] == "running":
             assert reply.delay_ms == laws.AGAIN_MS
         return reply
 
+    def _record_of(self, grant: Grant) -> dict[str, Any] | None:
+        """The record as it was, if it still is of this grant's generation."""
+        before = self.before[grant.request_id]
+        return before.records.get(grant.ref) if before.generation == grant.generation else None
+
+    def _named(self, grant: Grant) -> dict[str, Any]:
+        """What the message named that this grant was given for."""
+        named = {"generation": grant.generation, "delivery": self.deliveries[grant.held]}
+        return self.world.order(grant.request_id, grant.ref, **named)
+
     def _died(self, grant: Grant, process: str) -> None:
-        order = self.world.order(grant.request_id, grant.ref, delivery=grant.step + 1)
+        order = self._named(grant)
         self._heard(self.world.ledger.died(order, process), process)
         self.laws()
 
     def _revoke(self, grant: Grant, process: str | None) -> None:
-        order = self.world.order(grant.request_id, grant.ref, delivery=grant.step + 1)
+        order = self._named(grant)
         reply = self.world.ledger.died(order, process, "cancelled", REVOKED)
         if reply.kept:
             self.revoked.setdefault(grant.request_id, set()).add(grant.ref)
@@ -224,12 +240,12 @@ class Surroundings(RuleBasedStateMachine):
 
     def _of_earlier_steps(self) -> list[Grant]:
         """The attempts of runs that are open and have gone on to another task since."""
-        runs = [(grant, self.before[grant.request_id].records[grant.ref]) for grant in self.old]
-        return [g for g, record in runs if record.get("step", 0) > g.step and record["state"] not in RUN_ENDED]
+        runs = [(grant, self._record_of(grant)) for grant in self.old]
+        return [g for g, r in runs if r and r.get("step", 0) > g.step and r["state"] not in RUN_ENDED]
 
     def _renewed(self, grant: Grant, process: str, gone: bool) -> None:
-        record = self.before[grant.request_id].records[grant.ref]
-        has_it = record["state"] == "running" and record["attempt"] == grant.attempt
+        record = self._record_of(grant)
+        has_it = record is not None and record["state"] == "running" and record["attempt"] == grant.attempt
         assert gone == (not has_it or self.before[grant.request_id].state == "cancelled")
         if gone:
             self.running.remove((grant, process))
@@ -261,7 +277,9 @@ class Surroundings(RuleBasedStateMachine):
             for ref, record in self.before[request_id].records.items() if request_id in self.before else ():
                 if record["state"] == "running" and after.records[ref]["state"] in {"queued", "retrying", "lost"}:
                     attempt, at_step = record["attempt"], record.get("step", 0)
-                    held = Held(request_id=request_id, ref=ref, generation=1, attempt=attempt, step=at_step)
+                    held = Held(
+                        request_id=request_id, ref=ref, generation=after.generation, attempt=attempt, step=at_step
+                    )
                     assert now >= self.leases[held], f"{ref} was taken away before its lease was over"
                     assert not away, "no lease lapses right after a gap"
 
@@ -271,18 +289,20 @@ class Surroundings(RuleBasedStateMachine):
         after = snapshot.take(self.world, self.plans)
         for request_id, request in after.items():
             self._tell(request)
-            laws.always(request, self.world.clock())
-            if request_id in self.before:
-                laws.between(self.before[request_id], request)
+            for _, holds in laws.checks(self.before.get(request_id), request, self.world.clock()):
+                holds()
         assert set(self.before) <= set(after)
         self.before = after
 
     def _tell(self, request: Request) -> None:
         """What is known from outside: who asked to be tried again, what was revoked, whose result was stored."""
         asked = self.asked_again.get(request.request_id, {})
-        request.asked = {ref: n for (ref, at), n in asked.items() if at == request.records[ref].get("step", 0)}
+        records = request.records
+        request.asked = {
+            ref: n for (ref, at), n in asked.items() if ref in records and at == records[ref].get("step", 0)
+        }
         request.revoked = self.revoked.get(request.request_id, set())
-        request.is_stored = request.request_id in self.stored
+        request.is_stored = (request.request_id, request.generation) in self.stored
 
     def _over(self, request: Request) -> bool:
         """Whether a sweep came after the last moment that a request may take, and it has not ended."""

@@ -22,14 +22,18 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
+from celery_collectors.dispatch import PRIORITIES
+from celery_collectors.errors import RefusedError
 from celery_collectors.ledger import RESULT, asking
+from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import Policy
-from tests.ledger.snapshot import Plan
+from tests.ledger.snapshot import Plan, Request
 from tests.ledger.surroundings import PROCESSES, TRAITS, Surroundings
 
 STEPS_MS = (1, 300, 1000, 2000, 4000, 4000)
 GAPS_MS = (1000, 13_000, 13_000, 21_000, 60_000)
 ENDS = ("goes on", "goes on", "goes on", "ok", "failed", "failed", "timed_out", "again", "dies", "dies")
+RETRY_TIMES_S = ((5.0, 5.0), (60.0, 60.0), (300.0, 300.0))
 STATES = ("ok", "ok", "ok", "empty", "failed", "timed_out", "again", "queued")
 
 chords = st.tuples(
@@ -88,6 +92,37 @@ class Faults(Surroundings):
         state = self.world.ledger.cancel(request_id).state
         before = self.before.get(request_id)
         assert state == ("unknown" if before is None else before.state if before.ended else "cancelled")
+
+    @precondition(lambda self: self._not_well())
+    @rule(pick=picks, names=st.none() | st.sets(st.integers(0, 4), min_size=1), times_s=st.sampled_from(RETRY_TIMES_S),
+          reply=st.sampled_from(("heard", "heard", "lost", "asked again")))  # fmt: skip
+    def retry(self, pick: int, names: set[int] | None, times_s: tuple[float, float], reply: str) -> None:
+        before = self._pick(self._not_well(), pick)
+        only = FAILED if names is None else [n for place, n in enumerate(before.plan.names) if place in names]
+        try:
+            refs = choose(self.world.reader.ended(before.request_id), only, force=True).refs
+        except RefusedError:
+            return
+        self._retry(before, refs, times_s, reply)
+
+    @precondition(lambda self: any(request.generation > 1 for request in self.before.values()))
+    @rule(pick=picks)
+    def retry_what_was_retried(self, pick: int) -> None:
+        late = self._pick([one for one in self.before.values() if one.generation > 1], pick)
+        (reply,) = self.world.ledger.retry(
+            late.request_id, ["0"], generation=late.generation - 1, token="late", deadline_s=9, finish_s=9
+        )
+        assert (reply.kept, reply.generation) == (False, late.generation)
+
+    @precondition(lambda self: self.before)
+    @rule(pick=picks, level=st.sampled_from(PRIORITIES), heard=st.booleans())
+    def reprioritise(self, pick: int, level: str, heard: bool) -> None:
+        before = self._pick([self.before[one] for one in sorted(self.before)], pick)
+        for reply in self.world.ledger.reprioritise(before.request_id, level):
+            assert reply.kept == (not before.ended)
+            if heard:
+                self._heard(reply, "p1")
+            self.laws()
 
     @rule(pick=picks, ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=4),
           faults=st.sets(st.sampled_from(("doubled", "reply lost"))))  # fmt: skip
@@ -211,6 +246,27 @@ class Faults(Surroundings):
     @rule(gap_ms=st.sampled_from(GAPS_MS))
     def nobody_sweeps(self, gap_ms: int) -> None:
         self.world.clock.ms += gap_ms
+
+    def _not_well(self) -> list[Request]:
+        found = [self.before[one] for one in sorted(self.before)]
+        return [one for one in found if one.state in {"partial", "failed"} and one.generation < 3]
+
+    def _retry(self, before: Request, refs: list[str], times_s: tuple[float, float], reply: str) -> None:
+        token = f"token-{next(self.tokens)}"
+        for _ in range(2 if reply == "asked again" else 1):
+            answers = self.world.ledger.retry(
+                before.request_id,
+                refs,
+                generation=before.generation,
+                token=token,
+                deadline_s=times_s[0],
+                finish_s=times_s[1],
+            )
+            for answer in answers:
+                assert answer.kept == (before.still_follows <= {RESULT})
+                if reply == "heard":
+                    self._heard(answer, "p1")
+                self.laws()
 
     def teardown(self) -> None:
         """No more faults: everything comes to its end in time, and nothing is left over."""
