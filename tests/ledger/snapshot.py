@@ -69,8 +69,8 @@ class Request(msgspec.Struct):
         return int(self.head["generation"])
 
     def is_of_now(self, record: dict[str, Any]) -> bool:
-        """Whether this ended in the present generation."""
-        return bool(record["ended_at"] >= self.head.get("began_at", self.head["created_at"]))
+        """Whether this is known to have ended in the present generation: not in the very moment of its beginning."""
+        return self.generation == 1 or bool(record["ended_at"] > self.head["began_at"])
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:

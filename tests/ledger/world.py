@@ -22,7 +22,8 @@ from celery_collectors.ledger import (
 )
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import ErrorInfo, Policy
-from celery_collectors.payloads import PayloadStore, encode_items
+from celery_collectors.payloads import PayloadStore, encode_items, encode_result
+from celery_collectors.payloads.codec import Chunk
 from celery_collectors.settings import Settings
 from celery_collectors.worker.sweeper import idle_stamps
 
@@ -148,7 +149,9 @@ class World:
     def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
         """Settle an attempt as ok with these items (by default one that names the attempt)."""
         key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
-        value = self.store.write(key, encode_items(items or [label(grant)]))
+        made = items or [label(grant)]
+        output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
+        value = self.store.write(key, output)
         return self.ledger.settle(
             grant.held,
             "ok",
