@@ -26,8 +26,8 @@ class Watched(World):
         self._revoked: dict[str, set[str]] = {}
         self._asked: dict[str, dict[str, int]] = {}
         self.ledger.shards  # noqa: B018 - fixed before the first look
-        self._call = self.ledger._call
-        self.ledger._call = self._watched  # type: ignore[method-assign]
+        self._run = self.ledger._run
+        self.ledger._run = self._watched  # type: ignore[method-assign]
 
     def open_as(
         self, request_id: str, *runs: RunPlan | str, stages: Iterable[StagePlan | str] = (), **changes: Any
@@ -50,10 +50,10 @@ class Watched(World):
         )
         return super().open_as(request_id, *planned, stages=stages, **changes)
 
-    def _watched(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:
+    def _watched(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes) -> Any:
         self._hear(name, arguments)
         try:
-            return self._call(name, prefix, arguments, value)
+            return self._run(name, prefix, arguments, value)
         finally:  # a script that raises has done what it did
             self._look()
 
