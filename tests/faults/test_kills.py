@@ -50,7 +50,7 @@ class Case:
     def fault(self) -> str:
         """The matrix's words for it."""
         member = {"in the collector": "in a member", "in the gathering": "in the callback"}
-        where = self.point if self.flow == "collectors" else f"{member.get(self.point, self.point)} of a chord"
+        where = self.point if self.flow == "collectors" else f"{member.get(self.point, self.point)}, in a chord"
         return f"{IN_WORDS[self.who, self.pool]} {where}"
 
     @property
