@@ -18,7 +18,7 @@ from celery_collectors import Report, Request
 from celery_collectors.settings import redis_url
 from tests.faults.matrix import Verdict, judge
 from tests.integration.conftest import Engine, engine_on, until
-from tests.integration.setups import SetUp, _databases, _on_valkey, make_setup
+from tests.integration.setups import SetUp, databases, make_setup, on_valkey
 from tests.servers.fixtures import a_rabbitmq, a_redis
 from tests.servers.redis import valkey_of_our_own
 from tests.servers.server import Server
@@ -77,9 +77,9 @@ def struck(request: pytest.FixtureRequest, name: str, role: Role, monkeypatch: p
 def _on_one(running: ExitStack, name: str, setup: SetUp, role: Role) -> tuple[SetUp, list[Server]]:
     server = running.enter_context(valkey_of_our_own() if name == "embedded" else a_redis())
     if name == "embedded":
-        own = _on_valkey(Path(server.url))
+        own = on_valkey(Path(server.url))
     else:
-        broker, ledger, backend = _databases(server)
+        broker, ledger, backend = databases(server)
         own = replace(setup, broker_url=broker, ledger_url=ledger, backend_url=backend)
     kept = {"broker": {"ledger_url": setup.ledger_url}, "ledger": {"broker_url": setup.broker_url}}
     return replace(own, ours=setup.ours, **kept.get(role, {})), [server]

@@ -39,9 +39,9 @@ class SetUp:
 def make_setup(name: str, request: pytest.FixtureRequest) -> SetUp:
     """Start what a set-up needs, unless it runs in this session already."""
     if name == "embedded":
-        return _on_valkey(request.getfixturevalue("collectors_server"))
+        return on_valkey(request.getfixturevalue("collectors_server"))
     redis: Server = request.getfixturevalue("redis_server")
-    broker, ledger, backend = _databases(redis)
+    broker, ledger, backend = databases(redis)
     if name == "redis":
         return SetUp(name=name, broker_url=broker, ledger_url=ledger, backend_url=backend, ours=redis.ours)
     return SetUp(
@@ -54,7 +54,7 @@ def make_setup(name: str, request: pytest.FixtureRequest) -> SetUp:
     )
 
 
-def _on_valkey(socket: Path) -> SetUp:
+def on_valkey(socket: Path) -> SetUp:
     return SetUp(
         name="embedded",
         broker_url=f"redis+socket://{socket}?virtual_host=0",
@@ -63,7 +63,7 @@ def _on_valkey(socket: Path) -> SetUp:
     )
 
 
-def _databases(redis: Server) -> tuple[str, str, str]:
+def databases(redis: Server) -> tuple[str, str, str]:
     """Three databases of a server of our own; of another's only the one that was given."""
     return (f"{redis.url}/0", f"{redis.url}/1", f"{redis.url}/2") if redis.ours else (redis.url,) * 3
 
