@@ -126,7 +126,17 @@ def _note_reserved(runtime: Runtime, request: Any) -> None:
 
 def _close_for_good(connection: Any, channel: Any) -> None:
     channel.do_restore = False  # what could be put back has been, when the connection was collected
+    channel.basic_ack = channel.basic_reject = _gone
     connection.release()
+
+
+def _gone(*_: Any, **__: Any) -> None:
+    """What still runs is acknowledged over a channel that is no more: an error that Celery forgives.
+
+    Raises:
+        ConnectionResetError: always; without this an AttributeError would end the worker.
+    """
+    raise ConnectionResetError("the broker went away after it had sent this message")
 
 
 def note_unregistered(runtime: Runtime, consumer: Any, message: Any, task_id: str) -> None:
