@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import (
     DeclarationError,
     NoLedgerError,
-    RequestError,
     RequestUnknown,
 )
 from celery_collectors.events import Hook
@@ -26,7 +24,7 @@ from celery_collectors.ledger import WorkerBeat
 from celery_collectors.ledger.reading import Page
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
-from celery_collectors.plan import Plan, check_times, make_plan
+from celery_collectors.plan import Plan, as_uuid, check_times, check_word, make_plan
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
@@ -288,8 +286,8 @@ class Collectors:
             LedgerUnavailable: when the ledger does not answer; nothing was sent.
         """
         deadline_s, finish_s = self.times(deadline, finish)
-        _check_word("priority", priority, PRIORITIES)
-        _check_word("messages", messages or self.settings.messages, ("auto", "each"))
+        check_word("priority", priority, PRIORITIES)
+        check_word("messages", messages or self.settings.messages, ("auto", "each"))
         plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
         asked_id = None if request_id is None else as_uuid(request_id)
         request_id = self.client.ask(
@@ -386,23 +384,6 @@ class Collectors:
 def _names(named: Sequence[str]) -> tuple[str, ...]:
     """One name or several, as several: a string would otherwise be read letter by letter."""
     return (named,) if isinstance(named, str) else tuple(named)
-
-
-def _check_word(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise RequestError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-
-
-def as_uuid(text: str) -> str:
-    """A request's id as it is written everywhere.
-
-    Raises:
-        RequestError: when it is none.
-    """
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise RequestError(f"a request_id is a UUID, and {text!r} is not one") from error
 
 
 def task_key(question: bytes) -> str | None:

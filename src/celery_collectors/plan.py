@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from celery_collectors.errors import PolicyError
+from celery_collectors.errors import PolicyError, RequestError
 from celery_collectors.ledger import LinkPlan, Order, RunPlan, StagePlan
 from celery_collectors.model import Policy
 from celery_collectors.registry import Collector, Registry, Stage
@@ -67,6 +68,24 @@ def check_times(deadline: float | None, finish: float | None) -> None:
     for name, value in (("deadline", deadline), ("finish", finish)):
         if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
             raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
+
+
+def check_word(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise :class:`RequestError` for a word that is not one of those known."""
+    if value not in known:
+        raise RequestError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def as_uuid(text: str) -> str:
+    """A request's id as it is written everywhere.
+
+    Raises:
+        RequestError: when it is none.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise RequestError(f"a request_id is a UUID, and {text!r} is not one") from error
 
 
 def stage_plan(stage: Stage, settings: Settings) -> StagePlan:

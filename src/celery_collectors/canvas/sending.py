@@ -16,9 +16,9 @@ from celery_collectors.canvas.here import run_here
 from celery_collectors.canvas.members import callback_of, members_of
 from celery_collectors.canvas.planning import NOT_GIVEN, ChordPlanner
 from celery_collectors.canvas.result import ChordResult
-from celery_collectors.collectors import Collectors, as_uuid, task_key
+from celery_collectors.collectors import Collectors, task_key
 from celery_collectors.model import Policy
-from celery_collectors.plan import Plan
+from celery_collectors.plan import Plan, as_uuid
 
 _ASKED_OF_PARTS = ("get", "clone", "freeze", "options", "subtask_type", "task", "tasks")
 """What a group or chord of Celery's own asks of its parts, before it sends any."""
