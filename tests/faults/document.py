@@ -179,8 +179,7 @@ def _made() -> str:
 
 
 def _beside(cells: Cells) -> Iterator[Sequence[str]]:
-    faults = dict.fromkeys((key.fault, key.setup) for key in cells if key.who != OURS)
-    for fault, setup in faults:
+    for fault, setup in sorted({(key.fault, key.setup) for key in cells if key.who != OURS}):
         yield fault, setup, *(in_cell(cells.get(Key(fault, setup, who))) for who in (*RAW, OURS))
 
 
