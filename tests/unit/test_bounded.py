@@ -101,3 +101,20 @@ def test_one_context_is_not_seen_by_the_next_call_in_its_thread() -> None:
         assert list(Bounded(produce, "sets").chunks(5, threads)) == []
         until(lambda: len(threads._idle) == 1)
     assert seen == ["nothing", "nothing"]
+
+
+def test_who_leaves_a_call_that_has_just_ended_does_not_end_the_next_one_in_its_thread() -> None:
+    """A call may end between the look at it and its end by force."""
+    threads, go_on, ended = Threads(), threading.Event(), []
+    thread = threads.run(first := lambda: None, "first")
+    until(lambda: threads._idle)
+
+    def wait() -> None:
+        go_on.wait(5)
+        ended.append(True)
+
+    threads.run(wait, "second")
+    thread.leave(first, kill=True)
+    go_on.set()
+    until(lambda: threads._idle)
+    assert ended

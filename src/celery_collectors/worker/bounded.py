@@ -49,7 +49,7 @@ class Bounded:
         self._pid = os.getpid()
         self.raised: BaseException | None = None
         """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
-        self._context = contextvars.copy_context()
+        self._job = partial(contextvars.copy_context().run, self._run)
 
     def chunks(self, ends_in_s: float, threads: Threads) -> Iterator[Chunk]:
         """Start the call in one of these threads, and yield what it produces.
@@ -74,7 +74,7 @@ class Bounded:
         """A process that is out of memory or threads waits for a moment: that is not the code's failure."""
         while True:
             try:
-                return threads.run(partial(self._context.run, self._run), self._name)
+                return threads.run(self._job, self._name)
             except RuntimeError:
                 if time.monotonic() + POLL_S >= ends_at:
                     raise
@@ -145,4 +145,4 @@ class Bounded:
             while not self._ended:
                 self._handed.get(timeout=LET_END_S)
         if not self._ended:
-            self._thread.leave(kill=self._kill)
+            self._thread.leave(self._job, kill=self._kill)

@@ -53,21 +53,21 @@ class Thread:
         self._take_back = take_back
         self._calls: queue.SimpleQueue[tuple[Callable[[], None], str]] = queue.SimpleQueue()
         self._changing = threading.Lock()
-        self._busy = False
+        self._job: Callable[[], None] | None = None
         self._left = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def run(self, job: Callable[[], None], name: str) -> None:
         """Run this next; called by whoever has it to itself."""
-        self._busy = True
+        self._job = job
         self._calls.put((job, name))
 
-    def leave(self, *, kill: bool) -> None:
-        """Wait for its call no longer; that may be ended with an exception in the middle of its code."""
+    def leave(self, job: Callable[[], None], *, kill: bool) -> None:
+        """Wait for a call no longer; that may be ended with an exception in the middle of its code."""
         with self._changing:
-            if not self._busy:
-                return  # it runs something else by now, or will
+            if self._job is not job:
+                return  # that has just ended; it runs something else by now, or will
             self._left = True
             if kill and self._thread.ident is not None:
                 # Ends code that spins in Python; code that waits in C sees it when it comes back.
@@ -89,5 +89,5 @@ class Thread:
         job, self._thread.name = self._calls.get()
         job()
         with self._changing:
-            self._busy = False
+            self._job = None
             return not self._left and self._take_back(self)
