@@ -75,3 +75,9 @@ def test_what_has_answered_is_not_asked_again(world: World) -> None:
         choose(ended, "a", force=True)
     with pytest.raises(RefusedError, match="has no run 'x'; it has a, b"):
         choose(ended, ["x"], force=False)
+
+
+def test_a_run_named_twice_runs_once(world: World) -> None:
+    request_id = partial(world)
+    choice = choose(world.reader.ended(request_id), ["b", "b"], force=False)
+    assert choice.refs == ["1"]

@@ -52,7 +52,7 @@ def choose(ended: Ended, only: str | Sequence[str], *, force: bool) -> Choice:
     if ended.state not in (RequestState.PARTIAL, RequestState.FAILED):
         why = REFUSED.get(ended.state, f"is still {ended.state}; wait for its end, or cancel it")
         raise RefusedError(f"request {ended.request_id} can't be tried again: it {why}")
-    named = (only,) if isinstance(only, str) else tuple(only)
+    named = (only,) if isinstance(only, str) else tuple(dict.fromkeys(only))  # each once
     choice = _failed(ended, force) if only == FAILED else Choice([_by_name(ended, name, force) for name in named], [])
     _check_stages(ended, force)
     _check_policy(ended, choice)
