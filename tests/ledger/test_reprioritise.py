@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from celery_collectors.ledger import Reply
+from celery_collectors.model import Policy
+from tests.ledger.test_retry import many_failed
 from tests.ledger.world import World, callback, link, run
 
 
@@ -161,3 +167,30 @@ def test_a_void_message_says_nothing_of_how_far_its_queue_has_moved(world: World
 def _marks(world: World, shard: str) -> dict[str, float]:
     world.client.delete(f"{shard}:lock")
     return world.ledger.claim(shard, sweeper="m").marks
+
+
+def _thousand(world: World, **changes: Any) -> tuple[str, Iterator[Reply]]:
+    """A request of many runs whose level is being changed, with more to do."""
+    request_id = world.open(*(f"c[{number}]" for number in range(1200)), **changes)
+    replies = world.ledger.reprioritise(request_id, "high")
+    next(replies)
+    return request_id, replies
+
+
+def test_an_early_end_of_what_is_being_moved_does_not_wait_for_the_deadline(world: World) -> None:
+    request_id, replies = _thousand(world, policy=Policy(first=1))
+    world.succeed(world.start(request_id, "0", delivery=2))  # some of the others are skipped in the same call
+    assert "closing" in world.head(request_id)
+    list(replies)
+    world.sweep()
+    assert world.state(request_id) == "complete"
+
+
+def test_what_is_being_reopened_and_moved_is_whole_though_its_client_died(world: World) -> None:
+    request_id = many_failed(world, 1200)
+    refs = [str(ref) for ref in range(1, 1200)]
+    next(iter(world.ledger.retry(request_id, refs, generation=1, token="t", deadline_s=30, finish_s=60)))
+    world.reprioritise(request_id, "high")
+    world.sweep()
+    assert world.head(request_id)["open"] == "1199"
+    assert "again" not in world.head(request_id)

@@ -252,7 +252,7 @@ def test_the_events_say_which_generation(world: World) -> None:
 
 
 def test_many_runs_are_queued_again_some_at_a_time(world: World) -> None:
-    request_id = _many_failed(world, 1200)
+    request_id = many_failed(world, 1200)
     replies = _retry(world, request_id, [str(ref) for ref in range(1, 1200)])
     assert [len(reply.orders) for reply in replies] == [500, 500, 199]
     assert world.head(request_id)["open"] == "1199"
@@ -260,7 +260,7 @@ def test_many_runs_are_queued_again_some_at_a_time(world: World) -> None:
 
 
 def test_what_a_client_that_died_left_is_queued_again_by_a_sweeper(world: World) -> None:
-    request_id = _many_failed(world, 1200)
+    request_id = many_failed(world, 1200)
     next(iter(world.ledger.retry(
         request_id, [str(ref) for ref in range(1, 1200)], generation=1, token="t", deadline_s=30, finish_s=60
     )))  # fmt: skip
@@ -271,7 +271,7 @@ def test_what_a_client_that_died_left_is_queued_again_by_a_sweeper(world: World)
 
 
 def test_a_client_that_dies_before_all_runs_are_named_changes_nothing(world: World) -> None:
-    request_id = _many_failed(world, 1200)
+    request_id = many_failed(world, 1200)
     arguments = {"request_id": request_id, "generation": 1, "token": "t", "deadline_ms": 9000, "finish_ms": 9000}
     chunk = {"refs": ["1", "2"], "from": 0, "seal": False, "unsealed_ttl_ms": 1000}
     world.ledger._reply("retry", request_id, arguments | chunk, Reply)
@@ -281,7 +281,7 @@ def test_a_client_that_dies_before_all_runs_are_named_changes_nothing(world: Wor
 
 
 def test_nothing_decides_a_request_that_is_being_reopened(world: World) -> None:
-    request_id = _many_failed(world, 1200)
+    request_id = many_failed(world, 1200)
     replies = iter(world.ledger.retry(
         request_id, [str(ref) for ref in range(1, 1200)], generation=1, token="t", deadline_s=30, finish_s=60
     ))  # fmt: skip
@@ -295,7 +295,7 @@ def test_nothing_decides_a_request_that_is_being_reopened(world: World) -> None:
 
 
 def test_a_cancel_ends_what_is_being_reopened(world: World) -> None:
-    request_id = _many_failed(world, 1200)
+    request_id = many_failed(world, 1200)
     next(iter(world.ledger.retry(
         request_id, [str(ref) for ref in range(1, 1200)], generation=1, token="t", deadline_s=30, finish_s=60
     )))  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_cancel_ends_what_is_being_reopened(world: World) -> None:
     assert world.client.exists(world.ledger.key("again", request_id)) == 0
 
 
-def _many_failed(world: World, runs: int) -> str:
+def many_failed(world: World, runs: int) -> str:
     request_id = world.open(*(f"c[{number}]" for number in range(runs)), deadline_s=5)
     world.collect(request_id, "0")
     world.watch(6)

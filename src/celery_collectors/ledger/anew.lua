@@ -2,7 +2,9 @@
 -- server for long; whoever began it goes on, and if it dies, the request's own timer does. Comes after life.lua.
 
 local function set_timer(head)
-  redis.call('ZADD', DUE, head.state == 'collecting' and head.deadline_at or head.finish_at, head.id)
+  local at = head.state == 'collecting' and head.deadline_at or head.finish_at
+  if head.closing or head.again or head.moving then at = NOW end -- something else has been begun, and has to go on
+  redis.call('ZADD', DUE, at, head.id)
 end
 
 local LEFT_BEHIND = { -- what a record tells of the generation before; it keeps its attempts, and a chain its steps
