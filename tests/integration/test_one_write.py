@@ -30,6 +30,18 @@ class Channel(NamedTuple):
         return taken
 
 
+class Renamed:
+    """A transport that has no ``_write``, as py-amqp's might be some day."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_write":
+            raise AttributeError(name)
+        return getattr(self._transport, name)
+
+
 @pytest.fixture
 def channel(rabbitmq_server: Server) -> Iterator[Channel]:
     with Connection(rabbitmq_server.url) as connection:
@@ -79,6 +91,18 @@ def test_nothing_is_written_of_what_ended_with_an_error(channel: Channel) -> Non
         channel.publish("half")
         raise KeyError
     assert channel.writes == []
+
+
+def test_with_a_py_amqp_that_writes_otherwise_each_message_is_a_write(channel: Channel) -> None:
+    connection = channel.producer.channel.connection
+    connection.transport = Renamed(connection.transport)
+    with channel.confirms.together():
+        channel.publish("0")
+        channel.publish("1")
+        assert len(channel.writes) == 2
+    assert "_write" not in vars(connection.transport)
+    _wait_for_confirms(channel.confirms)
+    assert channel.take() == ["0", "1"]
 
 
 def test_a_message_that_can_not_be_routed_is_refused(channel: Channel) -> None:
