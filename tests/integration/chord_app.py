@@ -406,6 +406,11 @@ def slow_source(topic: str) -> list[str]:
 
 
 @collectors.collector
+def quick_source(topic: str) -> list[str]:
+    return [topic]
+
+
+@collectors.collector
 async def async_source(topic: str, times: int = 2) -> AsyncIterator[str]:
     for number in range(times):
         await anyio.sleep(0)

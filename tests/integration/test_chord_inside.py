@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -115,6 +116,19 @@ def test_a_declared_gathering_goes_on_with_cleanup_and_process(chords: Chords) -
     assert set(result.report().stages) == {"gathering", "cleanup", "process"}
     until(lambda: chords.noted(word), "its link is called at the very end")
     assert chords.noted(word)[0]["items"] == ["t", 7, "a", "b"]
+
+
+def test_a_declared_gathering_goes_on_in_place_once_it_is_known_to_be_short(chords: Chords) -> None:
+    """Unless its message was to be one of its own."""
+
+    def gathering_messages(callback: Any) -> set[str]:
+        asked = [chord([chord_app.quick_source.s("a")], topic="t", deadline=20)(callback) for _ in range(10)]
+        assert [result.get(timeout=20)["items"] for result in asked] == [["t", 7, "a"]] * 10
+        received = re.findall(r"chord_app\.join\[(\S+?)-gathering-\S+\] received", chords.logs())
+        return {result.request_id for result in asked} & set(received)
+
+    until(lambda: len(gathering_messages(join.s(more=7))) < 10, "it goes on in place")
+    assert len(gathering_messages(join.s(more=7).set(priority=5))) == 10
 
 
 def test_a_declared_gathering_gets_a_value_for_what_failed(chords: Chords) -> None:

@@ -72,6 +72,17 @@ def test_a_callback_is_a_message_also_if_it_is_known_to_be_short(world: World) -
     assert reply.orders[0].priority == "low"
 
 
+def test_a_declared_stage_goes_on_in_place_with_its_call_also_if_a_reply_was_lost(world: World) -> None:
+    request_id = world.open("a", stages=[callback(declared=True)], calls={"gathering": "call back"})
+    world.client.hset(f"{world.ledger.shard_of(request_id)}:times", "t.callback", "5")
+    grant = world.start(request_id)
+    for _ in range(2):
+        reply = world.succeed(grant, ["a"], in_place="t")
+        assert reply.next is not None
+        assert (reply.next.ref, reply.next.call, reply.next.asked) == ("gathering", True, "call back")
+        assert reply.orders == []
+
+
 def test_a_chord_over_nothing_goes_to_its_callback_at_once(world: World) -> None:
     opened = world.ledger.open(
         "none", topic="t", runs=[], stages=[callback()], policy=Policy(min_ok=0), deadline_s=30, finish_s=60,

@@ -215,7 +215,9 @@ class ChordPlanner:
                 once=self._task(signature) is not None and says_acks_early(self._task(signature)),
             )
             return
-        yield msgspec.structs.replace(stage_plan(self.stage, settings), queue=queue, call=True, priority=priority)
+        gathering = stage_plan(self.stage, settings)
+        declared = not sent_options(signature)
+        yield msgspec.structs.replace(gathering, queue=queue, call=True, declared=declared, priority=priority)
         for stage in self.collectors.registry.stages_in_order():
             if list(STAGES).index(stage.ref) > 0:
                 yield stage_plan(stage, settings)

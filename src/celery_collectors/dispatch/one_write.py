@@ -20,7 +20,7 @@ def one_write(transport: Any, timeout_s: float) -> Iterator[None]:
     Anything else goes out at once, after what was held back before it: whoever asks the broker something waits for
     its answer.
 
-    This leans on a private name of py-amqp's, ``_write``, through which its ``write`` sends (5.4). Where that is not so,
+    This leans on a private name of py-amqp's: ``_write``, through which its ``write`` sends. Where that is not so,
     each message is a write of its own.
 
     Args:

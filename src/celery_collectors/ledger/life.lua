@@ -61,13 +61,14 @@ local function begin(head, ref, rec, who)
   emit_rec(head, ref, rec)
 end
 
-local function grant(head, ref, rec)
+local function grant(head, ref, rec, in_place)
   return {
     go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
     generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
     deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
     call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
     missing = rec.call and ref == 'gathering' and redis.call('HGET', key('calls', head.id), 'missing') or nil,
+    asked = rec.call and in_place and redis.call('HGET', key('calls', head.id), ref) or nil,
     before = is_stage(ref) and head.stage > 1 and cjson.decode(head.stages)[head.stage - 1].ref or nil,
   }
 end
@@ -112,10 +113,11 @@ local function enter_stage(head, index, who, reply)
     call = stage.call, priority = stage.priority, once = stage.once,
   }
   local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
-  local here = who and head.messages == 'auto' and not stage.call -- a chord's callback is always a message
+  -- A chord's callback is a message, unless it is a declared stage: any other runs under Celery's own tracer.
+  local here = who and head.messages == 'auto' and (stage.declared or not stage.call)
   if here and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
     begin(head, stage.ref, rec, who)
-    reply.next = grant(head, stage.ref, rec)
+    reply.next = grant(head, stage.ref, rec, true)
   else
     put_rec(head.id, stage.ref, rec)
     reply.orders[#reply.orders + 1] = order(head, stage.ref, rec)
@@ -346,7 +348,7 @@ end
 local function again(head, who)
   local stage = who and head.stage > 0 and cjson.decode(head.stages)[head.stage]
   local rec = stage and not REQUEST_ENDED[head.state] and get_rec(head.id, stage.ref)
-  return rec and rec.state == 'running' and rec.token == who.token and grant(head, stage.ref, rec) or nil
+  return rec and rec.state == 'running' and rec.token == who.token and grant(head, stage.ref, rec, true) or nil
 end
 
 local function learn(task, run_ms) -- a moving average of run times

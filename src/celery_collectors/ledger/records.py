@@ -45,7 +45,10 @@ class StepPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StagePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One stage as ``open`` writes it; ``ref`` is ``gathering``, ``cleanup`` or ``process``."""
+    """One stage as ``open`` writes it; ``ref`` is ``gathering``, ``cleanup`` or ``process``.
+
+    ``declared`` says of a chord's callback that it is the declared stage, and asks for nothing of its message.
+    """
 
     ref: str
     name: str
@@ -55,6 +58,7 @@ class StagePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_ms: int
     backoff_cap_ms: int
     call: bool = False
+    declared: bool = False
     priority: str | None = None
     once: bool = False
 
@@ -116,6 +120,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ``before`` is the stage whose items a stage gets, if there is one; ``missing`` the stored value that a chord's
     callback gets for each member that failed, if there is one. ``given`` is what a stage is made from, where that is
     small: the value of the stage before it, or of each run in the order asked, ``None`` for one that has none.
+    ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message.
     """
 
     go: bool
@@ -136,6 +141,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     before: str = ""
     missing: str = ""
+    asked: str = ""
     given: tuple[bytes | None, ...] = ()
 
     @property

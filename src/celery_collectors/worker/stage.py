@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from celery_collectors.calls import decode_call
 from celery_collectors.ledger import Grant
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import Report
@@ -44,6 +45,14 @@ def execute_stage(
     stage = process.registry.stages[grant.ref]
     attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within, given)))
     return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
+
+
+def asked_of(process: Process, grant: Grant) -> Arguments:
+    """The arguments that a chord gives a callback that goes on in place, as its message would have brought them."""
+    if not grant.asked:
+        return NOTHING_GIVEN
+    (signature,) = decode_call(process.runtime.app, grant.asked)
+    return signature.args, signature.kwargs
 
 
 def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, given: Arguments) -> Bounded:

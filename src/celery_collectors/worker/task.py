@@ -21,7 +21,7 @@ from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.run import Arguments, execute_run
-from celery_collectors.worker.stage import execute_stage
+from celery_collectors.worker.stage import asked_of, execute_stage
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class CollectorsTask(Task):  # type: ignore[misc]
             ended = execute_stage(process, order, within)
         first = ended.attempt
         while ended.next is not None:
-            ended = execute_stage(process, ended.next, within)
+            ended = execute_stage(process, ended.next, within, asked_of(process, ended.next))
         _raise_for_celery(process, first)
 
     def _make_current(self) -> Within:
