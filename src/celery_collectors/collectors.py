@@ -13,19 +13,15 @@ from celery import Celery, current_task
 
 from celery_collectors.client import Client
 from celery_collectors.dispatch import PRIORITIES
-from celery_collectors.errors import (
-    DeclarationError,
-    NoLedgerError,
-    RequestUnknown,
-)
+from celery_collectors.errors import DeclarationError, NoLedgerError, RequestError, RequestUnknown
 from celery_collectors.events import Hook
 from celery_collectors.handle import Request
 from celery_collectors.ledger import WorkerBeat
 from celery_collectors.ledger.reading import Page
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
-from celery_collectors.plan import Plan, as_uuid, check_times, check_word, make_plan
-from celery_collectors.registry import Collector, Registry, Stage
+from celery_collectors.plan import Plan, as_names, as_uuid, check_key, check_times, check_word, make_plan
+from celery_collectors.registry import Collector, Registry, Stage, as_globs, check_function
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
 from celery_collectors.worker.process import Runtime
@@ -61,6 +57,8 @@ class Collectors:
     """
 
     def __init__(self, app: Celery, *, ledger: str | None = None, hooks: Sequence[Hook] = (), **settings: Any) -> None:
+        if not isinstance(app, Celery):
+            raise DeclarationError(f"Collectors(app) takes a Celery app, not {app!r}")
         if getattr(app, ATTRIBUTE, None) is not None:
             raise DeclarationError(f"the app {app.main!r} has a Collectors already; use Collectors.of(app)")
         self.app = app
@@ -156,7 +154,7 @@ class Collectors:
             A Celery task; calling it plainly runs the function.
 
         Raises:
-            DeclarationError: for a name that is taken, or a parameter that can't be filled.
+            DeclarationError: for a name that is taken, a value that can't be used, or a parameter that can't be filled.
 
         >>> from celery import Celery
         >>> collectors = Collectors(Celery("news"))
@@ -168,6 +166,7 @@ class Collectors:
         """
 
         def declare(function: Callable[..., Any]) -> Any:
+            check_function(function, "collector", name)
             run_name = name or function.__name__
             task = self._task(function, run_name, name=run_name, **task_options)
             self.registry.add_collector(
@@ -175,7 +174,7 @@ class Collectors:
                     name=run_name,
                     function=function,
                     task=task,
-                    topics=(topics,) if isinstance(topics, str) else tuple(topics),
+                    topics=as_globs(topics),
                     timeout_s=timeout,
                     retries=retries,
                 )
@@ -228,6 +227,7 @@ class Collectors:
         return declare
 
     def _stage(self, ref: str, function: F) -> Any:
+        check_function(function, f"{ref} stage")
         task = self._task(function, ref, name=function.__name__)
         self.registry.add_stage(Stage(ref=ref, function=function, task=task))
         return task
@@ -288,7 +288,8 @@ class Collectors:
         deadline_s, finish_s = self.times(deadline, finish)
         check_word("priority", priority, PRIORITIES)
         check_word("messages", messages or self.settings.messages, ("auto", "each"))
-        plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
+        check_key(key)
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=as_names("required", required), first=first), only)
         asked_id = None if request_id is None else as_uuid(request_id)
         request_id = self.client.ask(
             plan,
@@ -302,7 +303,7 @@ class Collectors:
         return Request(request_id, self.client)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
-        return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=_names(only))
+        return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=as_names("only", only))
 
     def times(self, deadline: float | None, finish: float | None) -> tuple[float, float]:
         """The seconds for collecting, and for the stages after that.
@@ -335,7 +336,7 @@ class Collectors:
             RequestError: when the question can't be asked.
         """
         deadline_s, finish_s = self.times(deadline, finish)
-        plan = self._plan(topic, Policy(min_ok=min_ok, required=_names(required), first=first), only)
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=as_names("required", required), first=first), only)
         return run_local(
             self.registry,
             plan,
@@ -349,7 +350,10 @@ class Collectors:
 
         Raises:
             RequestUnknown: when the ledger does not hold it.
+            RequestError: for what is no string.
         """
+        if not isinstance(request_id, str):
+            raise RequestError(f"a request's id is a string, not {request_id!r}")
         handle = Request(request_id, self.client)
         if handle.state == "unknown":
             raise RequestUnknown(request_id)
@@ -379,11 +383,6 @@ class Collectors:
         """This process's connections as one that asks."""
         pid = os.getpid()
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Client(self.app, self.ledger_url, self.settings))
-
-
-def _names(named: Sequence[str]) -> tuple[str, ...]:
-    """One name or several, as several: a string would otherwise be read letter by letter."""
-    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def task_key(question: bytes) -> str | None:

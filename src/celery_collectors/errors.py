@@ -19,6 +19,8 @@
     │   └── BrokerUnavailable       the broker does not answer
     ├── RequestUnknown              the ledger does not hold this request
     ├── WaitTimeout                 ``wait(timeout)`` gave up; the request goes on
+    ├── ChordFailed                 a chord's policy was not met; a celery.exceptions.ChordError, too, so it
+    │                               lives beside those that need Celery: ``from celery_collectors import ChordFailed``
     ├── EngineError                 the embedded engine can't be started or used
     ├── PayloadError                a stored value is damaged or gone
     └── CollectError                raised by or for a collector's own code

@@ -16,7 +16,7 @@ from celery_collectors.events import Event
 from celery_collectors.ledger import Reply
 from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import REQUEST_ENDED, Report, RequestState
-from celery_collectors.plan import check_times
+from celery_collectors.plan import as_names, check_times, check_word
 
 BLOCK_S = 1.0
 
@@ -67,7 +67,7 @@ class Request:
             RequestUnknown: when the ledger does not hold it.
             LedgerUnavailable: when the ledger does not answer.
         """
-        ends_at = None if timeout is None else time.monotonic() + timeout
+        ends_at = _ends_at(timeout)
         with self._reader.end_of(self.id) as wait_for_end:
             while True:
                 while not self._is_over():
@@ -106,7 +106,7 @@ class Request:
             WaitTimeout: when the timeout is over before the request is final.
             RequestUnknown: when the ledger does not hold the request.
         """
-        ends_at = None if timeout is None else time.monotonic() + timeout
+        ends_at = _ends_at(timeout)
         while True:
             found = self._reader.events(self.id, after, block_s=self._block_s(ends_at, timeout))
             for event in found:
@@ -183,7 +183,7 @@ class Request:
         """
         check_times(deadline, finish)
         ended = self._reader.ended(self.id)
-        choice = choose(ended, only, force=force)
+        choice = choose(ended, only if only == FAILED else as_names("only", only), force=force)
         deadline_s = ended.deadline_s if deadline is None else deadline
         finish_s = ended.finish_s if finish is None else finish
         self._reader.keep(self.id, deadline_s + finish_s)
@@ -227,8 +227,7 @@ class Request:
             RefusedError: when it has ended.
             RequestUnknown: when the ledger does not hold it.
         """
-        if level not in PRIORITIES:
-            raise RequestError(f"a priority is one of {', '.join(PRIORITIES)}, not {level!r}")
+        check_word("priority", level, PRIORITIES)
         state = RequestState.UNKNOWN
         for reply in self._ledger.reprioritise(self.id, level):
             state = RequestState(reply.state)
@@ -238,3 +237,9 @@ class Request:
                 raise RefusedError(f"request {self.id} is {state}: nothing of it waits any more")
             self._client.publish(reply.orders)
         return state
+
+
+def _ends_at(timeout_s: float | None) -> float | None:
+    if timeout_s is not None and not isinstance(timeout_s, (int, float)):
+        raise RequestError(f"timeout is a number of seconds, not {timeout_s!r}")
+    return None if timeout_s is None else time.monotonic() + timeout_s

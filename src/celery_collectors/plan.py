@@ -66,7 +66,8 @@ def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Setti
 def check_times(deadline: float | None, finish: float | None) -> None:
     """Raise :class:`PolicyError` for what can't be a time in seconds; ``None`` is one of the settings'."""
     for name, value in (("deadline", deadline), ("finish", finish)):
-        if value is not None and not (isinstance(value, (int, float)) and 0 < value < 366 * 24 * 3600):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < 366 * 24 * 3600):
             raise PolicyError(f"{name} must be a number of seconds above 0 and below a year, not {value!r}")
 
 
@@ -76,6 +77,30 @@ def check_word(name: str, value: str, known: Sequence[str]) -> None:
         raise RequestError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
+def check_key(key: str | None) -> None:
+    """Raise :class:`RequestError` for what can't be an idempotency key: an empty one would be none, silently."""
+    if key is not None and not (isinstance(key, str) and key):
+        raise RequestError(f"a key is a string that is not empty, not {key!r}")
+
+
+def as_names(what: str, named: str | Iterable[str]) -> tuple[str, ...]:
+    """One name or several, as several: a string would otherwise be read letter by letter.
+
+    Raises:
+        RequestError: for what is no name.
+
+    >>> as_names("only", "arxiv")
+    ('arxiv',)
+    """
+    if isinstance(named, str):
+        return (named,)
+    names = tuple(named) if isinstance(named, Iterable) and not isinstance(named, (bytes, bytearray)) else (named,)
+    for name in names:
+        if not isinstance(name, str):
+            raise RequestError(f"{what} takes a name or a list of names, not {name!r}")
+    return names
+
+
 def as_uuid(text: str) -> str:
     """A request's id as it is written everywhere.
 
@@ -83,7 +108,7 @@ def as_uuid(text: str) -> str:
         RequestError: when it is none.
     """
     try:
-        return str(uuid.UUID(text))
+        return str(uuid.UUID(str(text)))
     except ValueError as error:
         raise RequestError(f"a request_id is a UUID, and {text!r} is not one") from error
 

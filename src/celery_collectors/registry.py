@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -69,15 +70,12 @@ class Registry:
         """Declare a collector.
 
         Raises:
-            DeclarationError: when its name is taken, or a parameter of it can't be filled.
+            DeclarationError: when its name is taken, a parameter of it can't be filled, or a value can't be used.
         """
+        _check_values(collector)
         if collector.name in self.collectors:
             raise DeclarationError(f"there are two collectors named {collector.name!r}; give one of them another name=")
         check_signature(collector.function, "collector", ("topic", "request_id"))
-        if collector.timeout_s is not None and not collector.timeout_s > 0:
-            raise DeclarationError(f"collector {collector.name!r}: timeout must be more than 0 seconds")
-        if collector.retries is not None and collector.retries < 0:
-            raise DeclarationError(f"collector {collector.name!r}: retries can't be negative")
         self.collectors[collector.name] = collector
 
     def add_stage(self, stage: Stage) -> None:
@@ -164,6 +162,55 @@ def check_topic(topic: object, max_chars: int) -> None:
         raise TopicError(f"the topic has {len(topic)} characters, and {max_chars} is the limit; shorten it")
     if not topic.isprintable():
         raise TopicError("the topic has control or other unprintable characters; take them out")
+
+
+def check_function(function: Any, what: str, name: str | None = None) -> None:
+    """Refuse what Celery can't make a task of: it writes a function of the same name and parameters.
+
+    Raises:
+        DeclarationError: saying what to declare instead.
+
+    >>> check_function(lambda topic: [topic], "collector")
+    Traceback (most recent call last):
+        ...
+    celery_collectors.errors.DeclarationError: a collector is a function, def name(topic): …; this is a lambda
+    """
+    is_compiled = type(function).__name__ == "cython_function_or_method"
+    is_function = inspect.isfunction(function) or inspect.ismethod(function) or is_compiled
+    if not (is_function and function.__name__.isidentifier()):
+        this = "a lambda" if is_function else f"of type {type(function).__name__}"
+        parameter = "topic" if what == "collector" else "items"
+        raise DeclarationError(f"a {what} is a function, def name({parameter}): …; this is {this}")
+    if name is not None and not (isinstance(name, str) and name.isprintable()):
+        raise DeclarationError(f"{what} {function.__name__!r}: name must be a string of printable characters")
+
+
+def as_globs(topics: str | Sequence[str]) -> tuple[str, ...]:
+    """One glob or several, as several.
+
+    Raises:
+        DeclarationError: for what is none.
+
+    >>> as_globs("airport:*")
+    ('airport:*',)
+    """
+    globs = (topics,) if isinstance(topics, str) else tuple(topics) if isinstance(topics, Iterable) else ()
+    if not globs or not all(isinstance(glob, str) for glob in globs):
+        raise DeclarationError(f"topics takes a glob or several, such as 'airport:*', not {topics!r}")
+    return globs
+
+
+def _check_values(collector: Collector) -> None:
+    """Values that can't work are refused where they are written, not where a request meets them."""
+    timeout_s, retries, named = collector.timeout_s, collector.retries, f"collector {collector.name!r}"
+    if timeout_s is not None and not (_is_number(timeout_s) and 0 < timeout_s < math.inf):
+        raise DeclarationError(f"{named}: timeout must be more than 0 seconds, not {timeout_s!r}")
+    if retries is not None and not (_is_number(retries) and retries >= 0 and retries == int(retries)):
+        raise DeclarationError(f"{named}: retries must be a whole number, 0 or more, not {retries!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_signature(function: Callable[..., Any], what: str, fillable: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from celery_collectors.errors import RequestUnknown, WaitTimeout
+from celery_collectors.errors import RequestError, RequestUnknown, WaitTimeout
 from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
 

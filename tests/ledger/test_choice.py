@@ -75,6 +75,8 @@ def test_what_has_answered_is_not_asked_again(world: World) -> None:
         choose(ended, "a", force=True)
     with pytest.raises(RefusedError, match="has no run 'x'; it has a, b"):
         choose(ended, ["x"], force=False)
+    with pytest.raises(RefusedError, match="only names no run; leave it out for all that failed, or name some of a, b"):
+        choose(ended, [], force=False)
 
 
 def test_a_run_named_twice_runs_once(world: World) -> None:

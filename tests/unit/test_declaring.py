@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial, update_wrapper
 from typing import Any
 
 import pytest
@@ -51,7 +52,10 @@ def test_names_are_unique(collectors: Collectors) -> None:
 
 
 def test_one_stage_of_each_kind(collectors: Collectors) -> None:
-    collectors.cleanup(lambda items: items)
+    @collectors.cleanup
+    def merge(items: Any) -> Any:
+        return items
+
     with pytest.raises(DeclarationError, match="is the cleanup stage already"):
 
         @collectors.cleanup
@@ -74,10 +78,76 @@ def test_a_parameter_that_cannot_be_filled_is_named(collectors: Collectors) -> N
         def lonely(topic: str, api_key: str) -> list[str]:
             return [api_key]
 
+    def none() -> list[str]:
+        return []
+
     with pytest.raises(DeclarationError, match="needs a first parameter"):
-        collectors.collector(name="none")(lambda: [])
-    with pytest.raises(DeclarationError, match="timeout must be more than 0"):
-        collectors.collector(name="soon", timeout=0)(list)
+        collectors.collector(none)
+
+
+class Callable:
+    def __call__(self, topic: str) -> list[str]:
+        return [topic]
+
+
+def plain(topic: str, depth: int = 1) -> list[Any]:
+    return [topic, depth]
+
+
+@pytest.mark.parametrize(
+    ("what", "is_a"),
+    [
+        (lambda topic: [topic], "a lambda"),
+        (partial(plain, depth=2), "of type partial"),
+        (update_wrapper(partial(plain, depth=2), plain), "of type partial"),
+        (Callable(), "of type Callable"),
+        (len, "of type builtin_function_or_method"),
+        ("alpha", "of type str"),
+    ],
+)
+def test_what_celery_makes_no_task_of_is_refused_at_once(collectors: Collectors, what: Any, is_a: str) -> None:
+    for options in ({}, {"name": "alpha"}):
+        with pytest.raises(DeclarationError, match=rf"a collector is a function, def name\(topic\): …; this is {is_a}"):
+            collectors.collector(**options)(what) if options else collectors.collector(what)
+    with pytest.raises(DeclarationError, match=rf"a cleanup stage is a function, def name\(items\): …; this is {is_a}"):
+        collectors.cleanup(what)
+
+
+def test_a_method_can_be_a_collector(collectors: Collectors) -> None:
+    class Source:
+        def fetch(self, topic: str) -> list[str]:
+            return [topic]
+
+    collectors.collector(Source().fetch)
+    assert collectors.run_local("python", deadline=5).outcomes["fetch"].items == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"timeout": 0}, "timeout must be more than 0 seconds, not 0"),
+        ({"timeout": "10"}, "timeout must be more than 0 seconds, not '10'"),
+        ({"timeout": float("inf")}, "timeout must be more than 0 seconds, not inf"),
+        ({"retries": -1}, "retries must be a whole number, 0 or more, not -1"),
+        ({"retries": "2"}, "retries must be a whole number, 0 or more, not '2'"),
+        ({"retries": 1.5}, "retries must be a whole number, 0 or more, not 1.5"),
+        ({"topics": 5}, r"topics takes a glob or several, such as 'airport:\*', not 5"),
+        ({"topics": []}, r"topics takes a glob or several, such as 'airport:\*', not \[\]"),
+        ({"name": 5}, "name must be a string of printable characters"),
+        ({"name": "a\nb"}, "name must be a string of printable characters"),
+    ],
+)
+def test_a_value_that_can_not_work_is_refused_where_it_is_declared(
+    collectors: Collectors, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DeclarationError, match=words):
+        collectors.collector(**options)(plain)
+
+
+@pytest.mark.parametrize("app", ["news", None])
+def test_collectors_are_of_a_celery_app(app: Any) -> None:
+    with pytest.raises(DeclarationError, match="takes a Celery app, not"):
+        Collectors(app)
 
 
 def test_parameters_are_filled_by_name_and_defaults_stay(collectors: Collectors) -> None:
@@ -124,6 +194,12 @@ def test_topics_are_routed_checked_and_normalised(collectors: Collectors) -> Non
         ({"required": "beta"}, "required='beta' is not among those asked"),
         ({"only": "beta"}, "there is no collector 'beta'"),
         ({"request_id": "mine"}, "a request_id is a UUID"),
+        ({"request_id": 5}, "a request_id is a UUID, and 5 is not one"),
+        ({"deadline": True}, "deadline must be a number of seconds"),
+        ({"required": 5}, "required takes a name or a list of names, not 5"),
+        ({"only": [b"alpha"]}, "only takes a name or a list of names, not b'alpha'"),
+        ({"key": ""}, "a key is a string that is not empty, not ''"),
+        ({"key": 5}, "a key is a string that is not empty, not 5"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(

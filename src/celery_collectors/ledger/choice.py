@@ -12,6 +12,7 @@ from celery_collectors.model import RUN_ANSWERED, RUN_MISSING, ErrorInfo, Policy
 
 FAILED = "failed"
 NAMED_AT_ONCE = 5
+MENDED = "Once that is mended, say so: force=True, or --force"
 REFUSED = {
     RequestState.COMPLETE: "is complete, and nothing of it failed",
     RequestState.CANCELLED: "was cancelled, and stays so; ask for its topic anew",
@@ -53,6 +54,10 @@ def choose(ended: Ended, only: str | Sequence[str], *, force: bool) -> Choice:
         why = REFUSED.get(ended.state, f"is still {ended.state}; wait for its end, or cancel it")
         raise RefusedError(f"request {ended.request_id} can't be tried again: it {why}")
     named = (only,) if isinstance(only, str) else tuple(dict.fromkeys(only))  # each once
+    if not named:
+        raise RefusedError(
+            f"only names no run; leave it out for all that failed, or name some of {_some(_names(ended))}"
+        )
     choice = _failed(ended, force) if only == FAILED else Choice([_by_name(ended, name, force) for name in named], [])
     _check_stages(ended, force)
     _check_policy(ended, choice)
@@ -78,7 +83,7 @@ def _by_name(ended: Ended, name: str, force: bool) -> str:
     if run.state in RUN_ANSWERED:
         raise RefusedError(f"{name} has answered ({run.state}), and what it gave is kept; only what failed runs again")
     if not force and not can_help(run.error):
-        raise RefusedError(f"trying {name} again can't help: {_why(run)}. Once that is mended, use force")
+        raise RefusedError(f"trying {name} again can't help: {_why(run)}. {MENDED}")
     return ref
 
 
@@ -95,7 +100,7 @@ def _check_stages(ended: Ended, force: bool) -> None:
     if ended.state is RequestState.FAILED and not force and not can_help(ended.error):
         error = ended.error
         said = f"{error.type}: {error.message}" if error else "it failed"
-        raise RefusedError(f"trying {ended.request_id} again can't help: {said}. Once that is mended, use force")
+        raise RefusedError(f"trying {ended.request_id} again can't help: {said}. {MENDED}")
 
 
 def _check_policy(ended: Ended, choice: Choice) -> None:
@@ -114,7 +119,7 @@ def _check_policy(ended: Ended, choice: Choice) -> None:
 def _why_none(ended: Ended, choice: Choice) -> str:
     if choice.left:
         reasons = [f"{run.name}: {_why(run)}" for run in ended.runs.values() if run.name in choice.left]
-        return f"that can't help {_some(reasons, '; ')}. Once that is mended, use force"
+        return f"that can't help {_some(reasons, '; ')}. {MENDED}"
     return f"first={ended.policy.first} have answered, and no more were asked for"
 
 
