@@ -102,7 +102,7 @@ class Spare:
 
     SOURCE = """
 import json, os, sys
-import celery.app.utils, celery_collectors.collectors, rich.live, rich.table
+import celery.app.utils, celery_collectors.cli.group, celery_collectors.collectors, rich.live, rich.table
 from celery_collectors.cli import main
 
 for line in sys.stdin:

@@ -39,6 +39,7 @@ def test_an_app_that_is_not_there_or_not_whole(cold: Shell, arguments: list[str]
         (["--app", "shop", "collect"], "Missing argument 'TOPIC'"),
         (["--app", "shop", "colect", "x"], "No such command 'colect'"),
         ([*FAST, "--app", "shop"], "--app comes before the command"),
+        (["--json", *FAST], "what is a command's comes after it: collectors … --json"),
         ([*FAST, "--deadline", "3 days"], "30, 30s, 2m, 1h30m or 500ms"),
         ([*FAST, "--deadline", "0"], "deadline must be a number of seconds above 0"),
         ([*FAST, "--finish", "-1s"], "is not a duration"),

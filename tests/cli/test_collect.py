@@ -82,6 +82,8 @@ def test_a_failed_request_prints_no_result_but_says_why(warm: Shell) -> None:
     done = warm.collect("bad:luck")
     assert (done.code, done.out) == (1, "")
     assert "sour" in done.err and "refused" in done.err
+    assert done.err.count("PolicyNotMet") == 1
+    assert not [line for line in done.err.splitlines() if line != line.rstrip()]
 
 
 def test_what_sources_say_can_not_act_on_a_terminal(warm: Shell) -> None:

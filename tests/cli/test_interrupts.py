@@ -92,6 +92,27 @@ def test_interrupted_before_anything_was_asked(cold: Shell) -> None:
     assert "Traceback" not in running.err
 
 
+SLOW_TO_COME = """
+import sys, time
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "click":
+            print("importing", file=sys.stderr, flush=True)
+            time.sleep(30)
+sys.meta_path.insert(0, Slow())
+from celery_collectors.cli import main
+main()
+"""
+
+
+def test_interrupted_while_the_program_itself_is_read(cold: Shell) -> None:
+    running = cold.start_command([sys.executable, "-P", "-c", SLOW_TO_COME])
+    running.says("importing")
+    running.interrupt()
+    done = running.done()
+    assert (done.code, done.err.splitlines()[1:]) == (130, ["error: interrupted; nothing was asked"])
+
+
 def test_detach_prints_the_id_at_once(warm: Shell, gate: Path) -> None:
     done = warm.collect(f"slow:{gate}", "--detach")
     assert done.code == 0

@@ -20,7 +20,9 @@ def test_requests_are_found_by_state(warm: Shell) -> None:
     warm.collect("fast:food")
     found = warm.run("--app", "shop", "requests", "list", "--state", "failed", "--limit", "1", "--json").json()
     assert [one["request_id"] for one in found["requests"]] == [failed]
-    assert failed[:8] in warm.run("--app", "shop", "requests", "list", "--state", "failed").out
+    listed = warm.run("--app", "shop", "requests", "list", "--state", "failed").out
+    assert failed[:8] in listed
+    assert not [line for line in listed.splitlines() if line != line.rstrip()]
 
 
 def test_a_request_is_shown_by_its_ids_beginning(warm: Shell) -> None:

@@ -41,3 +41,17 @@ def test_errors_look_the_same(warm: Shell) -> None:
         assert "Usage:" not in done.err
     done = warm.start("-A", "shop", "collectors", "--app", "shop", "list", program=CELERY).done()
     assert (done.code, "the app is given twice" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "error: there is no ledger: give Collectors"),
+        ({"COLLECTORS_TIMEOUT_S": "soon"}, "timeout_s='soon'"),
+        ({"COLLECTORS_LEDGER": "mysql://x"}, "the ledger must be a Redis or Valkey URL"),
+    ],
+)
+def test_a_worker_that_could_not_work_ends_with_a_sentence(warm: Shell, variables: dict[str, str], words: str) -> None:
+    warm.variables.update(variables)
+    done = warm.start("-A", "shop", "worker", program=CELERY).done()
+    assert (done.code, words in done.err) == (1, True), done.err

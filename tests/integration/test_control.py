@@ -136,11 +136,15 @@ def test_cancel_comes_too_late(engine: Engine) -> None:
 def test_unknown_is_said_and_never_waited_for(engine: Engine) -> None:
     with pytest.raises(RequestUnknown, match="holds no request"):
         engine.collectors.get("7a1c1e6e-51c5-4b53-8b5e-000000000000")
+    with pytest.raises(RequestError, match="a request's id is a string, not None"):
+        engine.collectors.get(None)  # type: ignore[arg-type]
 
 
 def test_wait_gives_up_and_the_request_goes_on(engine: Engine) -> None:
     request = engine.collectors.request("python", deadline=60)
     with pytest.raises(WaitTimeout, match="still collecting"):
         request.wait(0.2)
+    with pytest.raises(RequestError, match="timeout is a number of seconds, not '5'"):
+        request.wait("5")  # type: ignore[arg-type]
     engine.worker()
     assert request.wait().state == "complete"

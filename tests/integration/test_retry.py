@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from celery_collectors.errors import RefusedError
+from celery_collectors.errors import RefusedError, RequestError
 from tests.integration.conftest import ROOT, Engine, until
 
 
@@ -49,6 +49,9 @@ def test_what_trying_again_can_not_help_is_refused_with_that_reason(engine: Engi
             request.retry(only)
     with pytest.raises(RefusedError, match="steady has answered"):
         request.retry("steady")
+    for only, shown in ((5, "5"), (b"permanent", "b'permanent'"), (["permanent", None], "None")):
+        with pytest.raises(RequestError, match=f"only takes a name or a list of names, not {shown}"):
+            request.retry(only)  # type: ignore[arg-type]
     assert request.retry("permanent", force=True).runs == ("permanent",)
     assert request.wait().state == "partial"
     assert (engine.noted("permanent"), engine.noted("steady")) == (2, 1)

@@ -5,6 +5,30 @@ stderr. Nothing here imports Celery, redis-py or rich before it is needed: `coll
 for them, and every ``celery`` command loads this package.
 """
 
-from celery_collectors.cli.group import collectors, main
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery_collectors.cli.group import collectors
 
 __all__ = ["collectors", "main"]
+
+
+def main() -> None:
+    """Run ``collectors``; ends the process."""
+    try:  # these imports are most of the time before anything can catch a Ctrl-C
+        from celery_collectors.cli.group import main as run
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was asked", file=sys.stderr)  # noqa: T201 - as click would, were it here
+        sys.exit(130)
+    run()
+
+
+def __getattr__(name: str) -> Any:
+    if name != "collectors":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from celery_collectors.cli.group import collectors as command
+
+    return command

@@ -93,6 +93,8 @@ def _hint(error: click.ClickException) -> str | None:
     if isinstance(error, click.NoSuchOption) and error.option_name in _OPTIONS_OF_THE_GROUP:
         return f"{error.option_name} comes before the command: collectors {error.option_name} … collect …"
     if isinstance(error, click.UsageError) and error.ctx is not None:
+        if isinstance(error, click.NoSuchOption) and isinstance(error.ctx.command, click.Group):
+            return f"what is a command's comes after it: {error.ctx.command_path} … {error.option_name}"
         return f"'{error.ctx.command_path} --help' shows how it is used"
     return None
 

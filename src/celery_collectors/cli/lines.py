@@ -53,5 +53,6 @@ def describe(event: Event) -> str:
         said.append(f"attempt {event.attempt}")
     if event.delay_s is not None:
         said.append(f"again in {seconds_text(event.delay_s)}")
-    error = f": {event.error.type}: {event.error.message}" if event.error else ""
+    # The request's own error follows in its report, wherever these lines are printed.
+    error = f": {event.error.type}: {event.error.message}" if event.error and event.subject != "request" else ""
     return f"{event.name}: {', '.join(said)}{error}"

@@ -189,6 +189,7 @@ def refuse_unreachable_broker(place: Place) -> None:
     """
     if place.home is not None:
         return  # the engine has just answered
+    from celery_collectors.dispatch import broker_name
     from celery_collectors.errors import BrokerUnavailable
 
     with broker_connection(place) as connection:
@@ -196,5 +197,5 @@ def refuse_unreachable_broker(place: Place) -> None:
             connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
         except Exception as error:
             raise BrokerUnavailable(
-                f"the broker at {connection.as_uri()} can't be reached: {str(error).rstrip('.')}. Is it running?"
+                f"the broker at {broker_name(connection)} can't be reached: {str(error).rstrip('.')}. Is it running?"
             ) from error

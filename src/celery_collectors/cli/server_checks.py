@@ -13,9 +13,10 @@ from redis.exceptions import ResponseError
 from celery_collectors.cli.check import Check
 from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.place import Place, broker_connection, refuse_unreachable_broker
-from celery_collectors.dispatch import our_queue
+from celery_collectors.dispatch import broker_name, our_queue
 from celery_collectors.errors import UnavailableError
 from celery_collectors.ledger.shards import connect
+from celery_collectors.settings import public_url
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -32,7 +33,7 @@ FROM_CONFIG = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 def broker(place: Place) -> Check:
     """Whether it answers, and is new enough."""
     try:
-        where = broker_connection(place).as_uri()
+        where = broker_name(broker_connection(place))
         refuse_unreachable_broker(place)
         product = "" if place.home else _product(broker_connection(place))
     except Complaint as complaint:
@@ -137,8 +138,9 @@ def ledger(place: Place, facts: dict[str, Any]) -> Check:
     if number and int(number.partition(".")[0]) < LEDGER_MIN_VERSION:
         remedy = "use Redis 7 or Valkey 8, or newer"
         return Check(name="ledger", state="fail", message=f"{kind} {number} is too old", remedy=remedy)
-    where = "embedded, in " + str(place.home) if place.home else "answers"
-    return Check(name="ledger", state="ok", message=f"{kind} {number or '(it keeps its version to itself)'}, {where}")
+    where = f"embedded in {place.home}" if place.home else f"at {public_url(place.collectors.ledger_url)}"
+    version = number or "(it keeps its version to itself)"
+    return Check(name="ledger", state="ok", message=f"{kind} {version} {where} answers")
 
 
 def persistence(facts: dict[str, Any]) -> Check:

@@ -27,7 +27,7 @@ def print_report(report: Report, stream: IO[str]) -> None:
     out = console(stream)
     rows = {**report.outcomes, **{f"({name})": stage for name, stage in report.stages.items()}}
     errors = {name: one.error for name, one in rows.items() if one.error}
-    out.print(_outcomes(rows, out, with_errors=bool(errors) and out.width >= _WIDE))
+    _print(_outcomes(rows, out, with_errors=bool(errors) and out.width >= _WIDE), out)
     if out.width < _WIDE:
         for name, error in errors.items():
             out.print(_text(f"{name}: {_error(error)}", style(rows[name].state)), soft_wrap=True)
@@ -97,7 +97,7 @@ def print_requests(summaries: Iterable[Summary], stream: IO[str]) -> None:
             _text(f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}" if one.created_at else ""),
             _text(one.topic),
         )
-    out.print(table)
+    _print(table, out)
 
 
 def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> None:
@@ -106,7 +106,7 @@ def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> Non
     table = _table("collector", "topics", "timeout", "retries", "kind", "what it says")
     for row in rows:
         table.add_row(*(_text("" if value is None else str(value)) for value in row.values()))
-    out.print(table)
+    _print(table, out)
 
 
 def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> None:
@@ -124,7 +124,7 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
         if row["remedy"]:
             said.append(f"\n{printable(row['remedy'])}", style=look)
         table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), _text(row["name"] or ""), said)
-    out.print(table)
+    _print(table, out)
 
 
 def _table(*headings: str) -> Table:
@@ -132,6 +132,15 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def _print(table: Table, out: Console) -> None:
+    """Where no terminal draws it, without the spaces that fill its last column."""
+    if out.is_terminal:
+        return out.print(table)
+    with out.capture() as said:
+        out.print(table)
+    return out.print("\n".join(line.rstrip() for line in said.get().splitlines()), soft_wrap=True)
 
 
 def _text(content: str, look: str = "") -> Text:

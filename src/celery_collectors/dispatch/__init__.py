@@ -4,8 +4,8 @@ A message is only the call to come and fetch a run or stage. Losing one, sending
 harmless, so nothing here retries for long: what could not be published is handed out again.
 """
 
-from celery_collectors.dispatch.dispatcher import Dispatcher
+from celery_collectors.dispatch.dispatcher import Dispatcher, broker_name
 from celery_collectors.dispatch.messages import HEADER, PRIORITIES, order_of, our_queue
 from celery_collectors.dispatch.teller import Teller
 
-__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "Teller", "order_of", "our_queue"]
+__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "Teller", "broker_name", "order_of", "our_queue"]

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 
 from celery_collectors.calls import decode_call
@@ -27,6 +27,16 @@ log = logging.getLogger(__name__)
 
 CONFIRM_AT_ONCE = 500
 OURS = {"confirm_publish": False, "write_timeout": 10}  # we await confirms ourselves, and nobody for ever
+
+
+def broker_name(connection: Connection) -> str:
+    """A broker's URL for messages to people: without its password, and without the sign for one where there is none.
+
+    >>> broker_name(Connection("redis://db.example:6380/1")), broker_name(Connection("amqp://me:secret@mq.example//"))
+    ('redis://db.example:6380/1', 'amqp://me:**@mq.example:5672//')
+    """
+    uri = str(connection.as_uri())
+    return uri if connection.password else uri.replace(":**@", "@", 1).replace("://@", "://", 1)
 
 
 class Dispatcher:
@@ -115,7 +125,7 @@ class Dispatcher:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
-        where = self._app.connection_for_write().as_uri()
+        where = broker_name(self._app.connection_for_write())
         return BrokerUnavailable(f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?")
 
     def _try_to_send(self, batch: Sequence[Order]) -> list[Order]:

@@ -13,8 +13,9 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from celery_collectors.dispatch import our_queue
-from celery_collectors.errors import CollectorsError
+from celery_collectors.errors import CollectorsError, ConfigurationError
 from celery_collectors.ledger import Held, Ledger, WorkerBeat
+from celery_collectors.settings import redis_url
 from celery_collectors.worker.call import heed
 from celery_collectors.worker.damaged import guard
 from celery_collectors.worker.deaths import Reporter, note_unregistered, survive, watch
@@ -23,6 +24,8 @@ from celery_collectors.worker.restart import Restart, is_restarting
 from celery_collectors.worker.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
+
+LEAVE_PATIENCE_S = 2.0
 
 
 def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
@@ -37,6 +40,7 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
 
         def __init__(self, worker: Any, **_: Any) -> None:
+            refuse_what_can_not_work(runtime)
             runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
             is_solo = worker.pool_cls.__module__.endswith(".solo")
             runtime.slots = 1 if is_solo else worker.concurrency or 1
@@ -74,6 +78,14 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
     signals.worker_shutdown.connect(lambda **_: leave(runtime), weak=False)
     signals.task_unknown.connect(on_unknown, weak=False)
     runtime.app.steps["worker"].add(CollectorsStep)
+
+
+def refuse_what_can_not_work(runtime: Runtime) -> None:
+    """End a worker that would have no ledger before it starts, with one sentence instead of Celery's traceback."""
+    try:
+        redis_url(runtime.ledger_url())
+    except ConfigurationError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def declare_queue(runtime: Runtime) -> None:
@@ -164,7 +176,7 @@ def leave(runtime: Runtime) -> None:
     hand_back(runtime)
     if process is None or not runtime.worker_name:
         return
-    try:
-        process.ledger.leave(runtime.worker_name)
+    try:  # a courtesy, which is worth no waiting: its absence is noticed in half a minute
+        Ledger.from_url(runtime.ledger_url(), process.settings, patience_s=LEAVE_PATIENCE_S).leave(runtime.worker_name)
     except CollectorsError as error:
         log.warning("could not take leave: %s", error)

@@ -129,7 +129,8 @@ def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply) 
         log.info("%s: attempt %d came too late (%s)", what, grant.attempt, reply.reason)
         return
     why = f": {attempt.error.message}" if attempt.error else ""
-    log.info("%s: %s after %.2f s, %d items%s", what, reply.state, attempt.run_s, attempt.value.items, why)
+    items = "1 item" if attempt.value.items == 1 else f"{attempt.value.items} items"
+    log.info("%s: %s after %.2f s, %s%s", what, reply.state, attempt.run_s, items, why)
     process.tell(_event(grant, reply.state, attempt, reply.delay_ms))
 
 
