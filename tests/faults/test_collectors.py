@@ -237,6 +237,17 @@ def test_a_worker_with_hung_threads_starts_again_in_place(engine: Engine, pool: 
     matrix.check(f"hung threads fill a {pool} worker ({name}), which starts again", verdicts)
 
 
+@pytest.mark.heavy
+@pytest.mark.setups("embedded")
+def test_a_worker_that_went_to_another_folder_starts_again_from_where_it_was_begun(engine: Engine) -> None:
+    worker = engine.worker("solo", 1, "--pidfile", str(engine.notes / "pid"), app=APP, before=["--workdir", "tests"])
+    for _ in range(3):
+        ask(engine, "sleeps_on", deadline=60).wait()
+    until(lambda: started_times(engine) == 2 or worker.poll() is not None, "the worker starts again", 60)
+    as_ever(ask(engine, "gives_one", deadline=60).wait(), "gives_one")
+    assert worker.poll() is None
+
+
 def started_times(engine: Engine) -> int:
     return engine.logs().count("collectors: ledger ")
 

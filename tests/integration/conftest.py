@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,13 @@ class Engine:
         *args: str,
         wait: bool = True,
         app: str = "tests.integration.engine_app",
+        before: Sequence[str] = (),
         **env: str,
     ) -> subprocess.Popen[bytes]:
-        """Start a worker, and wait until it has reported itself."""
+        """Start a worker, with these options of Celery's own before its; wait until it has reported itself."""
         name = f"w{len(self._workers)}@test"
         log = (self.notes / f"{name}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", name]
+        command = [sys.executable, "-m", "celery", *before, "-A", app, "worker", "-n", name]
         command += ["-P", pool, "-c", str(concurrency), "-l", "INFO", "--without-gossip", "--without-mingle", *args]
         process = subprocess.Popen(command, env=self.env(**env), cwd=ROOT, stdout=log, stderr=log)
         self._workers.append(process)

@@ -16,6 +16,7 @@ from celery_collectors.cli.doctor import doctor
 from celery_collectors.cli.listing import list_collectors
 from celery_collectors.cli.requests import requests
 from celery_collectors.cli.wanted import wanted_from
+from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:

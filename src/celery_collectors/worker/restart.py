@@ -19,6 +19,7 @@ from billiard.pool import EX_RECYCLE
 from celery.apps.worker import Worker
 from celery.worker import state
 
+from celery_collectors.worker import began
 from celery_collectors.worker.process import Runtime
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ def _again_if_wanted(pid: int) -> None:
         if stream is not None:
             stream.flush()
     try:
+        os.chdir(began.FOLDER)  # what its arguments say may be meant from there
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError as error:
         log.critical("this worker could not be started again, and ends: %s", error)
