@@ -12,7 +12,9 @@ import pytest
 from celery_collectors.errors import TimedOut
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.bounded import CHUNKS_AHEAD, Bounded
-from celery_collectors.worker.threads import Threads
+from celery_collectors.worker.threads import TELLS, Threads
+
+kept = pytest.mark.skipif(not TELLS, reason="there each call has a thread of its own")
 
 
 def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
@@ -39,6 +41,7 @@ def test_an_endless_producer_that_was_left_behind_ends() -> None:
     assert closed.wait(5)
 
 
+@kept
 def test_calls_one_after_another_share_a_thread() -> None:
     threads, seen = Threads(), []
 
@@ -87,6 +90,7 @@ def test_no_more_is_produced_than_a_little_ahead_of_who_takes_it() -> None:
     assert len(produced) == 100
 
 
+@kept
 def test_one_context_is_not_seen_by_the_next_call_in_its_thread() -> None:
     threads, seen = Threads(), []
     variable: ContextVar[str] = ContextVar("variable", default="nothing")
@@ -103,6 +107,7 @@ def test_one_context_is_not_seen_by_the_next_call_in_its_thread() -> None:
     assert seen == ["nothing", "nothing"]
 
 
+@kept
 def test_who_leaves_a_call_that_has_just_ended_does_not_end_the_next_one_in_its_thread() -> None:
     """A call may end between the look at it and its end by force."""
     threads, go_on, ended = Threads(), threading.Event(), []
@@ -118,3 +123,20 @@ def test_who_leaves_a_call_that_has_just_ended_does_not_end_the_next_one_in_its_
     go_on.set()
     until(lambda: threads._idle)
     assert ended
+
+
+def test_what_code_leaves_in_a_thread_s_own_variables_is_not_there_for_the_next() -> None:
+    """A database session, say, which what closes it after each task would look for in another thread."""
+    threads, local, seen = Threads(), threading.local(), []
+
+    def produce() -> Iterator[Chunk]:
+        seen.append(getattr(local, "session", None))
+        local.session = "open"
+        yield Chunk(b"1\n", 1)
+
+    for _ in range(3):
+        list(Bounded(produce, "leaves something").chunks(5, threads))
+        until(
+            lambda: threads._idle or not any(one.name.startswith("leaves something") for one in threading.enumerate())
+        )
+    assert seen == [None, None, None]

@@ -3,9 +3,9 @@
 Taken before Celery's ``--workdir`` goes elsewhere: its command line loads ours before it is read.
 """
 
-import os
 from contextlib import suppress
+from pathlib import Path
 
-FOLDER = "."
+FOLDER = Path()
 with suppress(OSError):  # it may have been removed
-    FOLDER = os.getcwd()
+    FOLDER = Path.cwd()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -90,4 +91,19 @@ class Thread:
         job()
         with self._changing:
             self._job = None
-            return not self._left and self._take_back(self)
+            return not self._left and not _is_marked() and self._take_back(self)
+
+
+TELLS = sys.version_info < (3, 13)  # later versions keep a thread's own variables where nobody sees them
+
+_own_variables = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", ctypes.pythonapi))
+
+
+def _is_marked() -> bool:
+    """Whether code may have left anything in this thread's own variables (``threading.local``).
+
+    The next one would find it there, such as a session with a database whose connection is stale by then; and what
+    frameworks do about that after every task, they do in the thread that called.
+    """
+    found = _own_variables()
+    return not TELLS or bool(found and ctypes.cast(found, ctypes.py_object).value)
