@@ -73,10 +73,12 @@ def _error(error: ErrorInfo) -> str:
 
 def _summary(report: Report, out: Console) -> Text:
     answered = sum(outcome.state in ("ok", "empty") for outcome in report.outcomes.values())
-    took = _between(report.created_at, report.finished_at)
+    # Since it was first asked: of one that was retried, that says when somebody did so.
+    took = _between(report.created_at, report.finished_at) if report.generation == 1 else ""
+    generation = f", generation {report.generation}" if report.generation > 1 else ""
     return Text.assemble(
         (f"{icon(report.state, out.encoding)} {report.state}", f"bold {style(report.state)}"),
-        f"  {answered} of {len(report.outcomes)} answered{f' in {took}' if took else ''}",
+        f"  {answered} of {len(report.outcomes)} answered{f' in {took}' if took else ''}{generation}",
         (f"  {printable(report.topic)}", "dim"),
     )
 
@@ -88,24 +90,37 @@ def _between(start: datetime | None, end: datetime | None) -> str:
 def print_requests(summaries: Iterable[Summary], stream: IO[str]) -> None:
     """Print a line per request."""
     out = console(stream)
-    table = _table("request", "state", "runs", "asked", "topic")
+    table = _table("request", "state", "runs", *_asked(out), "topic")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for one in summaries:
         table.add_row(
             _text(one.request_id if out.width >= 100 else one.request_id[:8]),
             _state(one.state, out),
             _text(f"{one.runs - one.open - one.missing} of {one.runs}"),
-            _text(f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}" if one.created_at else ""),
+            *map(_text, _asked(out, one)),
             _text(one.topic),
         )
     _print(table, out)
 
 
+def _asked(out: Console, one: Summary | None = None) -> list[str]:
+    """The cell that says when, or its heading; a narrow terminal has no room for it."""
+    if out.width < _NARROW:
+        return []
+    at = one.created_at if one else None
+    return [("" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}") if one else "asked"]
+
+
 def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> None:
     """Print the collectors that an app declares."""
     out = console(stream)
-    table = _table("collector", "topics", "timeout", "retries", "kind", "what it says")
+    headings = ("collector", "topics", "timeout", "retries", "kind", "what it says")
+    shown = (0, 1, 5) if out.width < _NARROW else range(len(headings))
+    table = _table(*(headings[i] for i in shown))
     for row in rows:
-        table.add_row(*(_text("" if value is None else str(value)) for value in row.values()))
+        cells = ["" if value is None else str(value) for value in row.values()]
+        table.add_row(*(_text(cells[i]) for i in shown))
     _print(table, out)
 
 
