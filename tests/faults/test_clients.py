@@ -101,6 +101,7 @@ def _due(engine: Engine, here: World) -> int:
     return sum(engine.ledger_client.zcard(f"{shard}:due") for shard in here.collectors.client.ledger.shards)
 
 
+@pytest.mark.promise(5)
 @pytest.mark.heavy
 @pytest.mark.setups("embedded")
 def test_what_was_opened_in_part_under_a_key_is_opened_by_the_next_client(engine: Engine, matrix: Matrix) -> None:

@@ -48,7 +48,7 @@ def test_the_broker_is_away(
         )
 
 
-@pytest.mark.promise(1)
+@pytest.mark.promise(1, 5)
 @cases()
 def test_the_ledger_is_away(
     request: pytest.FixtureRequest, name: str, how: str, monkeypatch: pytest.MonkeyPatch

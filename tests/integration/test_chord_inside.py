@@ -28,6 +28,7 @@ def deliver(task: Any, word: str, times: int, **kwargs: Any) -> None:
         task.apply_async((word,), kwargs, task_id=task_id)
 
 
+@pytest.mark.promise(5)
 def test_a_task_that_is_delivered_again_opens_no_second_request(chords: Chords) -> None:
     word = chords.word()
     deliver(chord_app.opens, word, 3)

@@ -119,6 +119,11 @@ def test_no_policy_that_can_not_be_met(policy: dict[str, Any]) -> None:
         chord([e], **policy)(gather.s())
 
 
+def test_no_name_that_is_none() -> None:
+    with pytest.raises(RequestError, match="required takes a name or a list of names, not 5"):
+        chord([e], required=5)  # type: ignore[arg-type]
+
+
 def test_no_other_request_id_than_a_uuid() -> None:
     with pytest.raises(RequestError):
         chord([e], request_id="mine")(gather.s())

@@ -25,6 +25,7 @@ def test_cancel_before_any_worker_is_there(engine: Engine, pool: str) -> None:
     assert (report.outcomes["steady"].attempts, engine.noted("steady")) == (0, 1)
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize(("topic", "gate"), [("gated", "gate-waits"), ("agated", "agate-waits")])
 def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic: str, gate: str) -> None:
     engine.worker(pool, 1)
@@ -37,6 +38,7 @@ def test_cancel_while_collecting_frees_the_slot(engine: Engine, pool: str, topic
     assert engine.noted("process") == 1
 
 
+@pytest.mark.promise(7)
 def test_code_that_can_not_be_ended_ends_with_its_process(engine: Engine) -> None:
     """The child is terminated, where the pool has one."""
     engine.worker("prefork", 1)
@@ -50,6 +52,7 @@ def test_code_that_can_not_be_ended_ends_with_its_process(engine: Engine) -> Non
     assert engine.collectors.request("python", deadline=30).wait().state == "complete"
 
 
+@pytest.mark.promise(7)
 def test_code_that_can_be_ended_leaves_its_process(engine: Engine) -> None:
     engine.worker("prefork", 1)
     request = engine.collectors.request("gated", deadline=60, only=["gated"])
@@ -77,6 +80,7 @@ def test_nothing_is_left_in_the_way_of_others_when_many_were_cancelled(engine: E
     assert states == {("cancelled", 0)}
 
 
+@pytest.mark.promise(3)
 def test_first_ends_the_others_also_one_that_runs(engine: Engine) -> None:
     engine.worker("prefork", 2)
     request = engine.collectors.request("gated", deadline=60, first=1, only=["steady", "gated"])

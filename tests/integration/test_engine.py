@@ -59,6 +59,7 @@ def test_async_collectors(engine: Engine, pool: str) -> None:
     assert numbers == [{"number": n, "request_id": request.id, "attempt": 1} for n in range(3)]
 
 
+@pytest.mark.promise(3)
 def test_empty_is_an_answer_and_looks_unlike_failure(engine: Engine) -> None:
     engine.worker()
     report = engine.collectors.request("nothing", deadline=15, only=["nothing"]).wait()
@@ -98,6 +99,7 @@ def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     assert (engine.noted("steady"), engine.noted(stage)) == (1, 2)
 
 
+@pytest.mark.promise(4)
 @pytest.mark.heavy
 def test_a_stage_that_raises_fails_the_request_and_keeps_the_items(engine: Engine) -> None:
     engine.worker()
@@ -134,6 +136,7 @@ def test_the_deadline_is_kept_and_says_what_was_late(engine: Engine, pool: str) 
     assert late.run_s == pytest.approx(2, abs=1.5)
 
 
+@pytest.mark.promise(1)
 def test_without_any_worker_it_still_answers(engine: Engine) -> None:
     report = engine.collectors.request("python", deadline=1).wait()
     assert (report.state, report.outcomes["steady"].attempts) == ("failed", 0)

@@ -49,6 +49,7 @@ def facts(*argv: str) -> Any:
     return json.loads(found.stdout)
 
 
+@pytest.mark.promise(8)
 def test_nothing_of_the_app_changes_by_our_being_there() -> None:
     without, with_us = facts(), facts("with")
     assert without == with_us

@@ -12,6 +12,7 @@ from celery_collectors.errors import RefusedError, RequestError
 from tests.integration.conftest import ROOT, Engine, until
 
 
+@pytest.mark.promise(4)
 @pytest.mark.everywhere
 def test_only_what_failed_runs_again_and_the_stages_gather_anew(engine: Engine, pool: str) -> None:
     engine.worker(pool)

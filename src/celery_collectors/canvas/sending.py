@@ -18,7 +18,7 @@ from celery_collectors.canvas.planning import NOT_GIVEN, ChordPlanner
 from celery_collectors.canvas.result import ChordResult
 from celery_collectors.collectors import Collectors, task_key
 from celery_collectors.model import Policy
-from celery_collectors.plan import Plan, as_uuid
+from celery_collectors.plan import Plan, as_names, as_uuid
 
 _ASKED_OF_PARTS = ("get", "clone", "freeze", "options", "subtask_type", "task", "tasks")
 """What a group or chord of Celery's own asks of its parts, before it sends any."""
@@ -87,7 +87,7 @@ class chord:  # noqa: N801 - Celery's own name
         self._app = app
         self._times = (deadline, finish)
         self._min_ok = min(1, len(self._members)) if min_ok is None else min_ok
-        self._required = (required,) if isinstance(required, str) else tuple(required)
+        self._required = as_names("required", required)
         self._first = first
         self._request_id = request_id
         self._missing = missing
