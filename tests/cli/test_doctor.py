@@ -60,7 +60,11 @@ def test_a_whole_engine_is_found_well(warm: Shell) -> None:
 
 def test_what_can_not_be_reached_or_found(warm: Shell) -> None:
     assert warm.run("--app", "nope", "doctor").code == 1
-    assert warm.run(*on("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/1"), "doctor").code == 5
+    done = warm.run(*on("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/1"), "doctor", "--json")
+    failed = [check for check in done.json()["checks"] if check["state"] == "fail"]
+    assert (done.code, [check["name"] for check in failed]) == (5, ["broker", "ledger"])
+    assert all(check["remedy"].startswith("start it, or mend") for check in failed)
+    assert ":**@" not in failed[0]["message"]
 
 
 @pytest.mark.parametrize("name", list(BAD_SERVERS))

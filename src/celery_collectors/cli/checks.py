@@ -62,7 +62,8 @@ def everything(place: Place) -> Iterator[Check]:
     try:
         facts = server_checks.ledger_facts(place)
     except UnavailableError as error:
-        yield Check(name="ledger", state="fail", message=str(error), unreachable=True)
+        remedy = "start it, or mend COLLECTORS_LEDGER or --ledger"
+        yield Check(name="ledger", state="fail", message=str(error), remedy=remedy, unreachable=True)
         return
     except CollectorsError as error:
         yield Check(name="ledger", state="fail", message=str(error))
