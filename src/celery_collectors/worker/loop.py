@@ -107,7 +107,7 @@ class Loop:
         while blocking is not None and turning.is_on(blocking):
             if time.monotonic() >= blocking.ends_at:
                 _logged(blocking.time_out)  # first: what it raises when it is struck comes too late
-                turning.strike()
+                turning.strike(blocking)
                 return
             pause.wait(TICK_S)
 
@@ -209,7 +209,10 @@ class Turning:
         """All but the one that blocks it."""
         return [guest for guest in self.guests if guest is not self._blocking]
 
-    def strike(self) -> None:
-        """End code that computes in Python; code that waits in C sees it when it comes back."""
-        if self._thread.ident is not None:
+    def strike(self, guest: Guest) -> None:
+        """End code that computes in Python; code that waits in C sees it when it comes back.
+
+        Unless it has ended by itself, and perhaps its thread: another thread may have got that one's ident since.
+        """
+        if self._thread.ident is not None and self.is_on(guest):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned))
