@@ -43,7 +43,7 @@ class Blocking:
 
 def test_a_thread_that_came_in_the_place_of_the_blocked_one_is_not_struck() -> None:
     guest = Blocking()
-    loop = Loop(1, lambda turning: None)
+    loop = Loop(1, lambda _turning: None)
     with loop.slot() as start:
         start(guest)
     until(lambda: len(guest.bystanders) == 20)

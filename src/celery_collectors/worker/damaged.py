@@ -43,7 +43,8 @@ def _looking_first(handle: Handler, runtime: Runtime, consumer: Any) -> Handler:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             log.error("a damaged message in the queue %s is dropped: %r", runtime.settings.queue, error)
-            message.reject_log_error(log, consumer.connection_errors)
+            if not message.acknowledged:  # else Celery has done so, and failed at what follows
+                message.reject_log_error(log, consumer.connection_errors)
 
     return on_message
 
