@@ -41,7 +41,7 @@ def test_a_worker_is_suspended(engine: Engine, matrix: Matrix, pool: str, for_s:
     requests = in_flight(engine, 20, deadline_s=120)
     signal_all(first, signal.SIGSTOP)
     suspended_at = time.monotonic()
-    assert psutil.Process(first.pid).status() == psutil.STATUS_STOPPED
+    until(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED, "it is suspended")
     engine.write("gate")
     engine.write("agate")
     engine.worker("prefork", 2)
