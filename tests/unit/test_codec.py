@@ -138,6 +138,7 @@ def test_objects_become_what_they_consist_of() -> None:
         ({"a": 1j}, "dict", "complex is none of the types"),
         ({(1, 2): 3}, "dict", "a key of type tuple"),
         (Quote, "type", "type is none of the types"),
+        (msgspec.msgpack.Ext(99, b"a"), "Ext", "Ext"),
         ("\ud800", "str", "surrogates not allowed"),
     ],
 )

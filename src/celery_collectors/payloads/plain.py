@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-_AS_IT_IS = frozenset({NoneType, bool, int, float, str, bytes, msgspec.msgpack.Ext})
+_AS_IT_IS = frozenset({NoneType, bool, int, float, str, bytes})
 _MAYBE = _AS_IT_IS | {dict, list}
 _BASES: Mapping[type, Callable[[Any], Any]] = {
     str: str.__str__, int: int.__int__, float: float.__float__, bytes: bytes.__bytes__,
@@ -86,7 +86,8 @@ def plain(value: Any, *, wide: bool = False) -> Any:
         return [plain(inner, wide=wide) for inner in value]
     if kind in _CODES:
         return _as_extension(value)
-    return plain(_taken_apart(value), wide=wide)
+    apart = _taken_apart(value)
+    return apart if isinstance(apart, msgspec.msgpack.Ext) else plain(apart, wide=wide)
 
 
 def _key(key: Any) -> Any:
