@@ -87,6 +87,25 @@ def test_others_may_send_while_confirms_are_awaited_and_a_dead_connection_is_lef
     assert time.monotonic() - began < 15, "it waited for the other end to say good-bye"
 
 
+def test_an_interrupt_while_sending_costs_the_connection_and_nothing_else(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way.dispatcher.send([way.order("first")])
+    assert told(way) == ["first"]
+    send_one = way.dispatcher._send_one
+
+    def interrupted(producer: object, order: Order) -> bool:
+        if order.request_id == "second":
+            raise KeyboardInterrupt
+        return send_one(producer, order)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(way.dispatcher, "_send_one", interrupted)
+        way.dispatcher.send([way.order("lost"), way.order("second")])
+    way.dispatcher.send([way.order("later")])
+    assert told(way) == ["later"]
+
+
 def test_a_queue_that_was_deleted_is_made_again(way: Way) -> None:
     way.dispatcher.send([way.order("first")])
     assert told(way) == ["first"]

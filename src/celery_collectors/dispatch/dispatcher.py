@@ -123,6 +123,9 @@ class Dispatcher:
             if was_open:  # a connection may have died unseen since it was used last: sending twice is harmless
                 return self._send(batch)
             raise self._unavailable(error) from error
+        except BaseException:
+            self._drop()  # an interrupt: what was counted as sent may not be, and confirms would be mistaken
+            raise
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
         where = broker_name(self._app.connection_for_write())
