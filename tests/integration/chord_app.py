@@ -103,8 +103,10 @@ def gated(word: str) -> str:
 
 
 @app.task
-def mends(word: str) -> str:
-    """Fails until the test mends it."""
+def mends(word: str, gate: str = "") -> str:
+    """Fails until the test mends it; if there is a gate, not before that is open."""
+    if gate:
+        block_until(gate)
     if not (NOTES / word).exists():
         raise ConnectionError("reset by peer")
     return "mended"
