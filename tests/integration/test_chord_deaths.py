@@ -150,10 +150,11 @@ def test_what_hangs_is_left_at_the_deadline_and_its_slot_comes_back(chords: Chor
 def test_a_hang_in_a_threads_pool_costs_its_slot_until_the_worker_starts_again(alone: Chords) -> None:
     """Not the answer; the worker starts again when no slot is left, or three are lost."""
     worker = alone.worker("threads", 2)
+    begun = alone.logs().count(" ready.")  # with those of the tests before
     result = chord([chord_app.hang.s(), echo.s(1)], deadline=2)(gather.s())
     assert result.get(timeout=20) == [1]
     chord([chord_app.hang.s()], deadline=2)(gather.s())
-    until(lambda: alone.logs().count(" ready.") == 2, "it starts again, with no slot left", within_s=60)
+    until(lambda: alone.logs().count(" ready.") > begun, "it starts again, with no slot left", within_s=60)
     assert chord([echo.s(2)], deadline=30)(gather.s()).get(timeout=30) == [2]
     assert worker.poll() is None
 

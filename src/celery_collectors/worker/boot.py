@@ -52,6 +52,10 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
             """Start sweeping and reporting."""
             start_threads(runtime, worker)
 
+        def terminate(self, _worker: Any) -> None:
+            """A worker in a thread of a program that goes on ends so; Celery tells of no other end there."""
+            runtime.stop_sweeping()
+
     def on_init(instance: Any = None, **_: Any) -> None:
         if instance is not None and instance.app is runtime.app:
             declare_queue(runtime)  # before -Q and -X are applied, so that they can name it
@@ -118,7 +122,9 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
 
     runtime.worker_name = worker.hostname
     Reporter(process).start()
-    Sweeper(process, beat).start()
+    sweeper = Sweeper(process, beat)
+    runtime.stop_sweeping = sweeper.stop
+    sweeper.start()
     log.info("collectors: ledger %s, queue %s", process.ledger.where, runtime.settings.queue)
 
 
@@ -174,6 +180,7 @@ def leave(runtime: Runtime) -> None:
     if process is not None:
         process.keeper.wait_until_empty(while_true=is_restarting)
     hand_back(runtime)
+    runtime.stop_sweeping()
     if process is None or not runtime.worker_name:
         return
     try:  # a courtesy, which is worth no waiting: its absence is noticed in half a minute

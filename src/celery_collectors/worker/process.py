@@ -239,6 +239,7 @@ class Runtime:
         """How much a worker runs at once in its main process, if its pool runs it there."""
         self.replace_main: Callable[[int], None] | None = None
         """Called with how many threads hang, when they are too many in a worker's main process."""
+        self.stop_sweeping: Callable[[], None] = lambda: None
         self.worker_name = ""
 
     @property
