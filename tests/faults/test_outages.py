@@ -70,7 +70,7 @@ def test_the_ledger_is_away(
         engine.write("gate")
         verdicts = all_answered(requests + long)
         assert "sweeping waits: the ledger at" in engine.logs()
-        assert "the ledger is back" in engine.logs()
+        until(lambda: "the ledger is back" in engine.logs(), "the next sweep says so")
         attempts = {name: outcome.attempts for one in long for name, outcome in one.report().outcomes.items()}
         assert attempts["gated"] == attempts["agated"] == 1
         recovery_s = recovered_s(requests, struck_at)
