@@ -45,6 +45,7 @@ def outcome(result: Any, name: str) -> tuple[str, int, str]:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("member", [dies, dies_late], ids=["dies", "dies_late"])
+@pytest.mark.alone
 def test_a_member_whose_process_dies_is_run_again_at_once(chords: Chords, member: Any) -> None:
     word, began = chords.word(), time.monotonic()
     result = chord([member.s(word), add.s(1, 2)], deadline=30)(gather.s())
@@ -54,6 +55,7 @@ def test_a_member_whose_process_dies_is_run_again_at_once(chords: Chords, member
 
 
 @pytest.mark.heavy
+@pytest.mark.alone
 def test_one_that_acknowledges_early_is_lost_and_not_run_again(chords: Chords) -> None:
     word, began = chords.word(), time.monotonic()
     result = chord([dies_early.s(word), add.s(1, 2)], deadline=30)(gather.s())
@@ -119,6 +121,7 @@ def test_what_runs_into_a_soft_time_limit_has_timed_out(chords: Chords) -> None:
     assert outcome(result, "hang") == ("timed_out", 1, "SoftTimeLimitExceeded")
 
 
+@pytest.mark.alone
 def test_a_child_that_is_killed_from_outside(chords: Chords) -> None:
     word, began = chords.word(), time.monotonic()
     result = chord([chord_app.gated.s(word)], deadline=30)(gather.s())
