@@ -146,3 +146,11 @@ def own(engine: Engine) -> Iterator[Chords]:
             with world.app.connection_for_write() as connection:
                 queues, exchanges = on_the_broker("chord_app")
                 _delete(connection.default_channel, [*queues, f"{queues[1]}.special"], exchanges)
+
+
+@pytest.fixture
+def alone(no_worker: Chords) -> Iterator[Chords]:
+    """A world in which a test starts workers of its own."""
+    no_worker.stop()
+    yield no_worker
+    no_worker.stop()

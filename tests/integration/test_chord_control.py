@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -13,9 +12,9 @@ from celery_collectors import ChordFailed, chord
 from celery_collectors.errors import RefusedError
 from tests.integration import chord_app
 from tests.integration.chord_app import add, echo, gather, noted
-from tests.integration.chord_world import Chords, no_worker, until
+from tests.integration.chord_world import Chords, alone, no_worker, until
 
-__all__ = ["no_worker"]
+__all__ = ["alone", "no_worker"]
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +22,6 @@ def chords(no_worker: Chords) -> Chords:
     """A world with a prefork worker, whose children may die."""
     no_worker.worker("prefork", 2)
     return no_worker
-
-
-@pytest.fixture
-def alone(no_worker: Chords) -> Iterator[Chords]:
-    """A world in which a test starts workers of its own."""
-    no_worker.stop()
-    yield no_worker
-    no_worker.stop()
 
 
 def test_a_cancelled_member_s_process_ends(alone: Chords) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ import pytest
 from celery_collectors import ChordFailed, chord
 from tests.integration import chord_app
 from tests.integration.chord_app import add, dies, dies_early, dies_late, echo, fail, gather
-from tests.integration.chord_world import Chords, no_worker, until
+from tests.integration.chord_world import Chords, alone, no_worker, until
 
-__all__ = ["no_worker"]
+__all__ = ["alone", "no_worker"]
 
 AT_ONCE_S = 10  # a lease would lapse after 20
 
@@ -25,14 +24,6 @@ def chords(no_worker: Chords) -> Chords:
     """A world with a prefork worker, whose children may die."""
     no_worker.worker("prefork", 2)
     return no_worker
-
-
-@pytest.fixture
-def alone(no_worker: Chords) -> Iterator[Chords]:
-    """A world in which a test starts and kills workers of its own."""
-    no_worker.stop()
-    yield no_worker
-    no_worker.stop()
 
 
 def outcome(result: Any, name: str) -> tuple[str, int, str]:

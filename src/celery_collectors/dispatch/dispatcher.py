@@ -15,7 +15,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 
 from celery_collectors.calls import decode_call
-from celery_collectors.dispatch.confirms import WAIT_S, Confirms
+from celery_collectors.dispatch.confirms import WAIT_S, WRITE_S, Confirms
 from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
 from celery_collectors.dispatch.results import Answer, store_result
 from celery_collectors.errors import BrokerUnavailable
@@ -26,7 +26,7 @@ from celery_collectors.settings import Settings
 log = logging.getLogger(__name__)
 
 CONFIRM_AT_ONCE = 500
-OURS = {"confirm_publish": False, "write_timeout": 10}  # we await confirms ourselves, and nobody for ever
+OURS = {"confirm_publish": False, "write_timeout": WRITE_S}  # we await confirms ourselves, and nobody for ever
 
 
 def broker_name(connection: Connection) -> str:

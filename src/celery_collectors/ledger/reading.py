@@ -81,15 +81,7 @@ class Reader:
         Raises:
             RequestUnknown: when the ledger does not hold it.
         """
-        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._ledger.key("request", request_id))
-            pipe.hgetall(self._ledger.key("runs", request_id))
-            pipe.hmget(self._ledger.key("values", request_id), "process", "gathering")
-            raw_head, raw_runs, raw_results = pipe.execute()
-        head = {name.decode(): value.decode() for name, value in raw_head.items()}
-        if "state" not in head:
-            raise RequestUnknown(request_id)
-        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
+        head, records, raw_results = self._whole(request_id)
         state = RequestState(head["state"])
         done = state in (RequestState.COMPLETE, RequestState.PARTIAL)
         return Report(
@@ -106,20 +98,26 @@ class Reader:
             error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
         )
 
+    def _whole(self, request_id: str) -> tuple[dict[str, str], dict[str, RecordView], list[bytes | None]]:
+        """A request's head, its runs and stages by ref, and what process and gathering gave, from one read."""
+        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self._ledger.key("request", request_id))
+            pipe.hgetall(self._ledger.key("runs", request_id))
+            pipe.hmget(self._ledger.key("values", request_id), "process", "gathering")
+            raw_head, raw_runs, raw_results = pipe.execute()
+        head = {name.decode(): value.decode() for name, value in raw_head.items()}
+        if "state" not in head:
+            raise RequestUnknown(request_id)
+        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
+        return head, records, raw_results
+
     def ended(self, request_id: str) -> Ended:
         """A request as a retry of it finds it.
 
         Raises:
             RequestUnknown: when the ledger does not hold it.
         """
-        with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._ledger.key("request", request_id))
-            pipe.hgetall(self._ledger.key("runs", request_id))
-            raw_head, raw_runs = pipe.execute()
-        head = {name.decode(): value.decode() for name, value in raw_head.items()}
-        if "state" not in head:
-            raise RequestUnknown(request_id)
-        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
+        head, records, _ = self._whole(request_id)
         began_at = float(head.get("began_at", head["created_at"]))
         return Ended(
             request_id=request_id,

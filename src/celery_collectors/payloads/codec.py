@@ -99,7 +99,7 @@ def decode_items(chunk: Chunk) -> list[Any]:
     """
     try:
         return _DECODER.decode(_LIST + chunk.items.to_bytes(4, "big") + chunk.data)
-    except (msgspec.DecodeError, ArithmeticError, ValueError, OverflowError) as error:
+    except (msgspec.DecodeError, ArithmeticError, ValueError) as error:
         raise PayloadError(f"a stored value is damaged: {error}") from error
 
 
