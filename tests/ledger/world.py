@@ -16,13 +16,14 @@ from celery_collectors.ledger import (
     Order,
     Reply,
     RunPlan,
+    Settled,
     StagePlan,
     StepPlan,
     WorkerBeat,
 )
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import ErrorInfo, Policy
-from celery_collectors.payloads import PayloadStore, encode_items, encode_result
+from celery_collectors.payloads import PayloadStore, Value, encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.settings import Settings
 from celery_collectors.worker.sweeper import idle_stamps
@@ -148,10 +149,7 @@ class World:
 
     def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
         """Settle an attempt as ok with these items (by default one that names the attempt)."""
-        key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
-        made = items or [label(grant)]
-        output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
-        value = self.store.write(key, output)
+        value = self.value_of(grant, items)
         return self.ledger.settle(
             grant.held,
             "ok",
@@ -161,6 +159,34 @@ class World:
             run_s=0.001,
             go_on=self.ledger.who("p1", "p1", in_place) if in_place else None,
         )
+
+    def value_of(self, grant: Grant, items: Sequence[Any] = ()) -> Value:
+        """What an attempt has made, as it is stored: these items, or one that names the attempt."""
+        key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
+        made = items or [label(grant)]
+        return self.store.write(key, [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made))
+
+    def ended(self, grant: Grant, state: str = "ok", *, items: Sequence[Any] = (), retryable: bool = True) -> Settled:
+        """How an attempt ended, for those that are settled together."""
+        if state == "ok":
+            value = self.value_of(grant, items)
+            size = {"value": value.to_bytes(), "items": value.items, "size_bytes": value.size}
+            return Settled(held=grant.held, state=state, run_s=0.001, **size)
+        error = oops(retryable=retryable) if state in {"failed", "timed_out"} else None
+        return Settled(held=grant.held, state=state, run_s=0.001, error=error)
+
+    def start_together(
+        self, request_id: str, *refs: str, process: str = "p1", token: str | None = None, **changes: Any
+    ) -> list[Grant]:
+        """Start several runs that one message called for."""
+        orders = [self.order(request_id, ref, **changes) for ref in refs]
+        token = token or f"token-{next(self._numbers)}"
+        return self.ledger.start_together(orders, owner=process, worker=process, token=token)
+
+    def settle_together(self, *ended: Settled, in_place: str | None = None, process: str = "p1") -> Reply:
+        """Settle several attempts by one call."""
+        go_on = self.ledger.who(process, process, in_place) if in_place else None
+        return self.ledger.settle_together(ended, go_on=go_on)
 
     def fail(self, grant: Grant, state: str = "failed", *, retryable: bool = True) -> Reply:
         return self.ledger.settle(grant.held, state, run_s=0.001, error=oops(retryable=retryable))

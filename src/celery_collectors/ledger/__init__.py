@@ -12,8 +12,11 @@ from celery_collectors.ledger.records import (
     Order,
     Reply,
     RunPlan,
+    Settled,
     StagePlan,
     StepPlan,
+    Then,
+    Verdict,
     WorkerBeat,
 )
 
@@ -26,7 +29,10 @@ __all__ = [
     "Order",
     "Reply",
     "RunPlan",
+    "Settled",
     "StagePlan",
     "StepPlan",
+    "Then",
+    "Verdict",
     "WorkerBeat",
 ]

@@ -19,7 +19,7 @@ if A.process and not is_theirs() or is_unread and rec.state ~= 'queued' then ret
 
 local reply = { kept = true, orders = {} }
 if is_unread then
-  redis.call('ZREM', waiting_key(rec, head), member(head.id, A.ref)) -- handed out, it is not what lies in the queue
+  waits_no_more(head, A.ref, rec) -- handed out, it is not what lies in the queue
   reply.orders[1] = order(head, A.ref, rec)
 elseif A.ended then
   give_up(head, A.ref, rec, A.ended, A.error, reply)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from celery_collectors.ledger.asking import Asking
-from celery_collectors.ledger.records import Grant, Held, Order, Reply, WorkerBeat
+from celery_collectors.ledger.records import Grant, Held, Order, Reply, Settled, Verdict, WorkerBeat
 from celery_collectors.model import ErrorInfo, RequestState
 
 RECORD_AT_ONCE = 250
@@ -40,11 +40,38 @@ class Ledger(Asking):
             worker: Names the worker for people.
             token: Unique to this call, so that asking again after a lost reply gives the same answer.
         """
-        fields = msgspec.structs.asdict(order) if isinstance(order, Order) else order
-        named = _named(fields)
-        arguments = named | self.who(owner, worker, token)
-        text, given = self._granted("start", named["request_id"], arguments)
+        text, given = self._start([order], owner, worker, token)
         return msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)
+
+    def start_together(
+        self, orders: Sequence[Mapping[str, Any] | Order], *, owner: str, worker: str, token: str
+    ) -> list[Grant]:
+        """Ask for several runs of one request, all called for by one message, as :meth:`start` asks for each.
+
+        Args:
+            orders: Which; all of one generation, delivery and stamp.
+            owner, worker, token: As for :meth:`start`; one token for all.
+
+        Returns:
+            The grants, in the order asked.
+        """
+        text, given = self._start(orders, owner, worker, token)
+        if len(orders) == 1:
+            return [msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)]
+        shared = msgspec.json.decode(text)
+        each = shared.pop("each")
+        return [msgspec.convert(shared | one, Grant) for one in each]
+
+    def _start(
+        self, orders: Sequence[Mapping[str, Any] | Order], owner: str, worker: str, token: str
+    ) -> tuple[bytes, tuple[bytes | None, ...]]:
+        named = [_named(msgspec.structs.asdict(one) if isinstance(one, Order) else one) for one in orders]
+        refs = [one.pop("ref") for one in named]
+        if any(one != named[0] for one in named):
+            raise ValueError("only runs of one request, generation, delivery and stamp are started together")
+        return self._granted(
+            "start", named[0]["request_id"], named[0] | {"refs": refs} | self.who(owner, worker, token)
+        )
 
     def who(self, owner: str, worker: str, token: str) -> dict[str, Any]:
         """The arguments that give a lease to a process."""
@@ -82,21 +109,47 @@ class Ledger(Asking):
             again_s: The pause after which the code itself asked to be tried again; ``value`` may then be a new call.
             go_on: From :meth:`who`, if this process could go on with a short stage in place.
         """
-        arguments: dict[str, Any] = msgspec.structs.asdict(held) | {
-            "state": state,
-            "items": items,
-            "bytes": size_bytes,
-            "run_ms": run_s * 1000,
-            "jitter": random.random(),
-        }
-        if error is not None:
-            arguments["error"] = _compact(error)
-        if again_s is not None:
-            arguments["again_ms"] = max(0, int(again_s * 1000))
+        ended = Settled(
+            held=held,
+            state=state,
+            value=value,
+            items=items,
+            size_bytes=size_bytes,
+            run_s=run_s,
+            error=error,
+            again_s=again_s,
+        )
+        return self._settle([ended], go_on)
+
+    def settle_together(self, ended: Sequence[Settled], *, go_on: Mapping[str, Any] | None = None) -> Reply:
+        """End several attempts of one request, as :meth:`settle` ends each: runs, or stages in their order.
+
+        Args:
+            ended: How each ended. After the first stage those that its grant named as ``then``: each is begun here,
+                as attempt 1, and ended at once; if another has begun it meanwhile, or it may not begin any more, it
+                is late, and so is all that was made from it.
+            go_on: From :meth:`who`; needed for several stages, which are begun with it.
+        """
+        of_one = {one.held.request_id for one in ended}
+        if len(of_one) != 1 or len({one.held.ref.isdigit() for one in ended}) != 1:
+            raise ValueError("only runs, or only stages, of one request are settled together")
+        if len(ended) > 1 and go_on is None and not ended[0].held.ref.isdigit():
+            raise ValueError("several stages are settled together by the process that has run them: say who goes on")
+        reply = self._settle(ended, go_on)
+        if reply.each:
+            return reply
+        verdict = Verdict(
+            ref=ended[0].held.ref, kept=reply.kept, reason=reply.reason, state=reply.state, delay_ms=reply.delay_ms
+        )
+        return msgspec.structs.replace(reply, each=[verdict])
+
+    def _settle(self, ended: Sequence[Settled], go_on: Mapping[str, Any] | None) -> Reply:
+        first = ended[0].held
+        arguments: dict[str, Any] = {"request_id": first.request_id, "ended": [_ended(one) for one in ended]}
         if go_on is not None:
             arguments["who"] = go_on
-        verb = "settle" if held.ref.isdigit() else "advance"
-        text, given = self._granted(verb, held.request_id, arguments, value)
+        verb = "settle" if first.ref.isdigit() else "advance"
+        text, given = self._granted(verb, first.request_id, arguments, [one.value for one in ended])
         reply = msgspec.json.decode(text, type=Reply)
         if reply.next is None:
             return reply
@@ -254,6 +307,26 @@ class Ledger(Asking):
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
     return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
+
+
+def _ended(one: Settled) -> dict[str, Any]:
+    held = one.held
+    ended: dict[str, Any] = {
+        "ref": held.ref,
+        "generation": held.generation,
+        "attempt": held.attempt,
+        "step": held.step,
+        "state": one.state,
+        "items": one.items,
+        "bytes": one.size_bytes,
+        "run_ms": one.run_s * 1000,
+        "jitter": random.random(),
+    }
+    if one.error is not None:
+        ended["error"] = _compact(one.error)
+    if one.again_s is not None:
+        ended["again_ms"] = max(0, int(one.again_s * 1000))
+    return ended
 
 
 def _compact(error: ErrorInfo) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,6 +28,8 @@ from celery_collectors.model import (
     STAGES,
 )
 
+SHARED = ("prelude", "changes", "orders", "life", "ends")
+"""What every script begins with."""
 CALL_ANEW = ("claim", "retry", "reprioritise")
 """The scripts that go on with what ``anew.lua`` begins; the others are short, and run often."""
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
@@ -54,14 +56,19 @@ class Scripts:
         self._pid = os.getpid()
         weakref.finalize(self, _give_back, client.connection_pool, self._idle)
 
-    def call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> RawReply:
+    def call(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> RawReply:
         """Run ``name.lua`` on the shard with this prefix; return its JSON reply, or a list of that and of values.
+
+        Args:
+            name, prefix: The script, and where.
+            arguments: What it gets as JSON.
+            values: What it gets as raw bytes.
 
         Raises:
             LedgerUnavailable: when the server does not answer or can't write.
         """
         sha = self._shas.get(name) or self._shas.setdefault(name, _sha(name))
-        given = (prefix.encode(), msgspec.json.encode(arguments), value)
+        given = (prefix.encode(), msgspec.json.encode(arguments), *values)
         try:
             try:
                 return self._sent(_command(b"EVALSHA", sha, *given))
@@ -111,7 +118,7 @@ def _give_back(pool: Any, idle: deque[Any]) -> None:
 
 
 def _command(verb: bytes, script: bytes, *given: bytes) -> bytes:
-    """The call of a script with one key and two arguments, as it goes over the wire."""
+    """The call of a script with one key and some arguments, as it goes over the wire."""
     parts = (verb, script, b"1", *given)
     return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
@@ -131,7 +138,7 @@ def _sha(name: str) -> bytes:
 def source(name: str) -> str:
     """The full text of a script: the rendered tables, what all of them share, and its own file."""
     folder = files("celery_collectors.ledger")
-    parts = ("prelude", "life", *(("anew",) if name in CALL_ANEW else ()), name)
+    parts = (*SHARED, *(("anew",) if name in CALL_ANEW else ()), name)
     return "\n".join((tables(), *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)))
 
 
