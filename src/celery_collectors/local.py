@@ -34,8 +34,8 @@ from celery_collectors.plan import Plan
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.worker.attempt import as_items, describe
 from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.in_one_go import run_stage
 from celery_collectors.worker.run import call_of, each_item
-from celery_collectors.worker.stage import run_stage
 from celery_collectors.worker.threads import Threads
 
 WORKER = "local"
@@ -130,7 +130,8 @@ class _LocalRequest:
     # Collecting -----------------------------------------------------------------------------------
 
     def _run_task(self, run: RunPlan) -> _Task:
-        collector = self._registry.by_run_name(run.name)
+        collector = self._registry.find(run.name)
+        assert collector is not None
 
         def produce(attempt: int) -> Iterator[Chunk]:
             self._enter(run.name, attempt)

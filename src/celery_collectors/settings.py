@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """On RabbitMQ: ``classic`` knows priorities; ``quorum`` is replicated, and knows none before RabbitMQ 4.3. Its
     queue has another name, because no queue can change its kind."""
     messages: Literal["auto", "each"] = "auto"
-    """``auto`` continues stages known to be short in place; ``each`` sends one message per run and stage."""
+    """``auto`` sends as few as the work needs; ``each`` sends one message per run and stage."""
     deadline_s: float = 30.0
     """When collecting ends, if a request doesn't say."""
     finish_s: float = 60.0
@@ -75,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A run that took its process down this often is ``lost``: a poison run must not go round for ever."""
     short_s: float = 0.02
     """A stage known to take less than this costs less than its message would."""
+    message_s: float = 0.005
+    """What a message costs all who have to do with it: runs known to take less share one."""
+    pack_s: float = 0.05
+    """How long runs that share a message are expected to take in all; what is more gets another, for another worker."""
     async_cap: int = 1000
     """Coroutines per process; more wait in the queue, where other workers can take them."""
     abandon_cap: int = 3
@@ -133,7 +137,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _POSITIVE = (
     "shards", "deadline_s", "finish_s", "timeout_s", "backoff_s", "backoff_cap_s", "lease_s", "renew_s",
-    "sweep_s", "backlog_s", "crash_cap", "short_s", "async_cap", "abandon_cap", "result_ttl_s", "topic_max_chars",
+    "sweep_s", "backlog_s", "crash_cap", "short_s", "message_s", "pack_s", "async_cap", "abandon_cap", "result_ttl_s",
+    "topic_max_chars",
 )  # fmt: skip
 _MOST = {"shards": 1000}
 _MOST_OF_ALL = 1e9  # in seconds thirty years; times in milliseconds stay exact numbers in the ledger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
@@ -122,6 +122,17 @@ def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> Non
         cells = ["" if value is None else str(value) for value in row.values()]
         table.add_row(*(_text(cells[i]) for i in shown))
     _print(table, out)
+
+
+def print_planned(rows: Sequence[Mapping[str, str]], summary: str, stream: IO[str]) -> None:
+    """Print what a question would become."""
+    out = console(stream)
+    headings = list(rows[0])[: 3 if out.width < _NARROW else None]
+    table = _table(*headings)
+    for row in rows:
+        table.add_row(*(_text(row[heading]) for heading in headings))
+    _print(table, out)
+    out.print(_text(summary), soft_wrap=True)
 
 
 def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> None:

@@ -291,6 +291,12 @@ class Ledger(Asking):
             found: Any = client.hget(self.key("calls", held.request_id), held.ref)
         return str(found.decode())
 
+    def run_times(self, shard: str) -> dict[str, float]:
+        """How long runs and stages have taken lately: milliseconds, a moving average by task."""
+        with self.answering() as client:
+            found: Any = client.hgetall(f"{shard}:times")
+        return {task.decode(): float(run_ms) for task, run_ms in found.items()}
+
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
         with self.answering() as client:

@@ -61,7 +61,7 @@ class Shards:
         self._settings = settings
         self._now_ms = now_ms
         self._scripts = Scripts(client, where)
-        self._shards: int | None = None
+        self._shards: tuple[str, ...] = ()
         self._made_at: float | None = None
 
     @classmethod
@@ -73,11 +73,11 @@ class Shards:
     @property
     def shards(self) -> tuple[str, ...]:
         """Every shard's key prefix; the first use fixes their number in the ledger, or checks it."""
-        if self._shards is None:
+        if not self._shards:
             self._shards = self._found()
-        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(self._shards))
+        return self._shards
 
-    def _found(self) -> int:
+    def _found(self) -> tuple[str, ...]:
         wanted = {"shards": self._settings.shards, "schema": SCHEMA}
         found = msgspec.json.decode(self._call("found", self.fleet, wanted))
         self._made_at = found.pop("made_at")
@@ -86,7 +86,7 @@ class Shards:
                 f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
                 f"COLLECTORS_SHARDS={found['shards']}, or use another COLLECTORS_PREFIX for a ledger of its own"
             )
-        return int(found["shards"])
+        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(found["shards"]))
 
     def has_lost_its_data(self) -> bool:
         """Whether this is another ledger than this process has known, as after the loss of its data.

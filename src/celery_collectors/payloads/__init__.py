@@ -5,6 +5,15 @@ when they are small, else the key under which the store holds their chunks.
 """
 
 from celery_collectors.payloads.codec import decode_items, encode_items, encode_result, encode_value
-from celery_collectors.payloads.store import PayloadStore, PayloadWriter, Value
+from celery_collectors.payloads.store import PayloadStore, PayloadWriter, Value, is_inline
 
-__all__ = ["PayloadStore", "PayloadWriter", "Value", "decode_items", "encode_items", "encode_result", "encode_value"]
+__all__ = [
+    "PayloadStore",
+    "PayloadWriter",
+    "Value",
+    "decode_items",
+    "encode_items",
+    "encode_result",
+    "encode_value",
+    "is_inline",
+]

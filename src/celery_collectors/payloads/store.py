@@ -49,6 +49,11 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise PayloadError(f"a stored value is damaged: {error}") from error
 
 
+def is_inline(raw: bytes) -> bool:
+    """Whether a stored value holds its bytes itself, so that nothing has to be read for them."""
+    return not Value.from_bytes(raw).key
+
+
 class PayloadStore:
     """Chunks of values too large for the ledger, in the same Redis or Valkey.
 

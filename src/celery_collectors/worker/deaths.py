@@ -10,6 +10,7 @@ import logging
 import queue
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
-from celery_collectors.dispatch import HEADER, order_of
+from celery_collectors.dispatch import HEADER, each_of, order_of
 from celery_collectors.errors import CollectorsError
 from celery_collectors.model import ErrorInfo
 from celery_collectors.worker.process import Process, Runtime
@@ -166,12 +167,18 @@ class Reporter(threading.Thread):
                 log.exception("a death could not be reported; the lease will lapse instead")
 
     def _report(self, note: Note) -> None:
-        order, pid = note.order, note.pid
+        for order in each_of(note.order):
+            self._report_one(note, order)
+
+    def _report_one(self, note: Note, order: Mapping[str, Any]) -> None:
+        pid = note.pid
         if note.unregistered_on:
             self._process.ledger.unregistered(order, note.unregistered_on)
             return
         process = None if pid is None else f"{socket.gethostname()}:{pid}:"
         reply = self._process.ledger.died(order, process, note.ended, note.error)
+        if not reply.kept and "refs" in note.order and pid is not None:
+            reply = self._process.ledger.died(order, None)  # one that had not begun: its message is gone
         if reply.kept:
             log.warning("%s %s: %s", order["request_id"], order["ref"], _what(note))
         self._process.publish(reply.orders)

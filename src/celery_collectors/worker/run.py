@@ -18,8 +18,16 @@ from celery_collectors.registry import Collector, fill
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.data import data_of
-from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_writer, settle
+from celery_collectors.worker.fetch import (
+    bounded_attempt,
+    enter_context,
+    fetch,
+    payload_writer,
+    settle,
+    settle_together,
+)
 from celery_collectors.worker.process import Process
+from celery_collectors.worker.settler import Settler
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 """A call's positional arguments after its data, and those by keyword."""
@@ -42,10 +50,10 @@ def execute_run(
         as a coroutine.
     """
     if collector.is_async:
-        with process.loop.slot() as start:
+        with process.loop.slots(1) as (_, start):
             grant = fetch(process, order)
             if grant is not None:
-                start(_OnLoop(process, grant, _call(process, collector, grant, order, given)))
+                start(OnLoop(process, grant, _call(process, collector, grant, order, given)))
         return Ended()
     grant = fetch(process, order)
     if grant is None:
@@ -79,7 +87,7 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded:
+def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded[Chunk]:
     def produce() -> Iterator[Chunk]:
         with within():
             enter_context(grant)
@@ -88,7 +96,7 @@ def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded
     return Bounded(produce, f"{grant.name} {grant.request_id}")
 
 
-class _OnLoop:
+class OnLoop:
     """One run as a coroutine. Its lease is kept from before it starts, so that an ending process sees it."""
 
     def __init__(self, process: Process, grant: Grant, call: Callable[[], Any]) -> None:
@@ -141,7 +149,7 @@ class _OnLoop:
             outcome = error
         if self._told is not None:
             outcome = Stopped(self._told)
-        await process.loop.in_thread(partial(_settle, process, grant, outcome, time.monotonic() - started))
+        await _settler(process).settle(grant, partial(_conclude, process, outcome, time.monotonic() - started))
 
 
 async def _collect(
@@ -162,14 +170,17 @@ def _finish(writer: PayloadWriter, rest: Chunk | None) -> Value:
     return writer.close()
 
 
-def _settle(process: Process, grant: Grant, outcome: Callable[[], Value] | BaseException, run_s: float) -> Attempt:
+def _settler(process: Process) -> Settler:
+    if process.settler is None:
+        process.settler = Settler(partial(settle_together, process), process.keeper.drop, process.loop.settlers)
+    return process.settler
+
+
+def _conclude(process: Process, outcome: Callable[[], Value] | BaseException, run_s: float) -> Attempt:
     if isinstance(outcome, BaseException):
-        attempt = failed(outcome, run_s)
-    else:
-        with process.ledger.answering():
-            attempt = answered(outcome(), run_s)
-    settle(process, grant, attempt)
-    return attempt
+        return failed(outcome, run_s)
+    with process.ledger.answering():
+        return answered(outcome(), run_s)
 
 
 async def each_item(result: Any) -> AsyncIterator[Any]:

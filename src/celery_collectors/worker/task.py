@@ -16,9 +16,9 @@ from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER, order_of
 from celery_collectors.errors import Stopped
-from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
+from celery_collectors.worker.pack import execute_pack
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.run import Arguments, execute_run
 from celery_collectors.worker.stage import asked_of, execute_stage
@@ -50,8 +50,9 @@ class CollectorsTask(Task):  # type: ignore[misc]
         order = None if self.request.called_directly else order_of(self.request.get(HEADER), self.request.id)
         if order is None:
             return self._plainly(*args, **kwargs)
-        with soft_limit.held_off():
-            return self._execute(self.collectors_runtime.here(), order, (args, kwargs))
+        process = self.collectors_runtime.here()
+        with process.soft_limit.held_off():
+            return self._execute(process, order, (args, kwargs))
 
     def _plainly(self, *args: Any, **kwargs: Any) -> Any:
         result = self.run(*args, **kwargs)
@@ -61,7 +62,9 @@ class CollectorsTask(Task):  # type: ignore[misc]
 
     def _execute(self, process: Process, order: Mapping[str, Any], given: Arguments) -> None:
         within = self._make_current()
-        if order["ref"].isdigit():
+        if "refs" in order:
+            ended = execute_pack(process, order, within)
+        elif order["ref"].isdigit():
             collector = process.registry.collectors[self.collectors_ref]
             ended = execute_run(process, collector, order, within, given)
         elif order.get("call"):
