@@ -21,11 +21,13 @@ from celery_collectors.ledger import (
     WorkerBeat,
 )
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stores import payload_store
 from celery_collectors.model import ErrorInfo, Policy
-from celery_collectors.payloads import PayloadStore, encode_items, encode_result
+from celery_collectors.payloads import encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.settings import Settings
 from celery_collectors.worker.sweeper import idle_stamps
+from tests.ledger.stores import write
 
 BEGINNING_MS = 1_800_000_000_000
 QUEUE = "q"
@@ -80,9 +82,9 @@ class World:
     def __init__(self, client: Redis, prefix: str, **changes: Any) -> None:
         self.clock = Clock()
         self.client = client
-        self.settings = Settings(**{"prefix": prefix, "shards": 2} | changes)
+        self.settings = Settings(**{"prefix": prefix, "shards": 2, "inline_bytes": 64} | changes)
         self.ledger = Ledger(client, self.settings, now_ms=self.clock)
-        self.store = PayloadStore(client, inline_bytes=64, ttl_s=3600)
+        self.store = payload_store(self.ledger, self.settings, patience_s=1)
         self.reader = Reader(self.ledger, self.store)
         self._numbers = count(1)
 
@@ -151,7 +153,7 @@ class World:
         key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
         made = items or [label(grant)]
         output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
-        value = self.store.write(key, output)
+        value = write(self.store, key, output)
         return self.ledger.settle(
             grant.held,
             "ok",

@@ -169,7 +169,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``.
 
-    It is ``complete`` if the verb has ended its request so, which nothing changes any more.
+    It is ``complete`` if the verb has ended its request so, which nothing changes any more. ``stored`` says that
+    there are stored values to be sifted.
     """
 
     kept: bool = False
@@ -182,7 +183,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = False
     more: bool = False
     busy: bool = False
+    stored: bool = False
     marks: dict[str, float] = {}
+
+
+class Sifted(msgspec.Struct, frozen=True, kw_only=True):
+    """Stored values that nobody needs any more, as the ledger names them, and whether there are more of them."""
+
+    unwanted: list[str] = []
+    more: bool = False
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from celery_collectors.ledger import Grant
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_items, encode_result
-from celery_collectors.payloads.codec import Chunk
+from celery_collectors.payloads.codec import Chunk, chunks_of
 from celery_collectors.registry import Stage, asks_for, fill
 from celery_collectors.worker.attempt import Attempt, Ended, as_items, stage_ended
 from celery_collectors.worker.bounded import Bounded, Within
@@ -92,6 +92,6 @@ def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any], given: Argume
     """Call a stage's function, and yield its output encoded."""
     output = fill(stage.function, data, by_name, *given)()
     if stage.ref == "process":
-        yield Chunk(encode_result(output), 1)
+        yield from chunks_of(encode_result(output, of=stage.function.__name__))
     else:
-        yield from encode_items(as_items(output))
+        yield from encode_items(as_items(output), of=stage.function.__name__)
