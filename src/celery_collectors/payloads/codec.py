@@ -60,19 +60,19 @@ def _several(items: Iterable[Any], pending: ItemBuffer) -> Iterator[Sequence[Any
 
     Code that yields an object may change it, and yield it again, so such a one never waits for others.
     """
-    if type(items) is list:
-        coming = iter(items)
-        while some := list(islice(coming, pending.wanted)):
-            yield some
-        return
-    some = []
-    for item in items:
-        some.append(item)
-        if len(some) >= pending.wanted or type(item) not in UNCHANGING:
-            yield some
-            some = []
-    if some:
+    coming = iter(items)
+    is_list = type(items) is list
+    while some := list(islice(coming, pending.wanted)) if is_list else _up_to_an_object(coming, pending.wanted):
         yield some
+
+
+def _up_to_an_object(coming: Iterator[Any], most: int) -> list[Any]:
+    some = []
+    for item in islice(coming, most):
+        some.append(item)
+        if type(item) not in UNCHANGING:
+            break
+    return some
 
 
 class ItemBuffer:
