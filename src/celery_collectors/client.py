@@ -16,7 +16,7 @@ from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import IdempotencyError, UnavailableError
 from celery_collectors.ledger import Ledger, Order
 from celery_collectors.ledger.reading import Reader
-from celery_collectors.payloads import PayloadStore
+from celery_collectors.ledger.stores import payload_store
 from celery_collectors.plan import Pack, Plan, first_orders, messages_of
 from celery_collectors.settings import Settings
 
@@ -37,7 +37,8 @@ class Client:
 
     def __init__(self, app: Celery, ledger_url: str, settings: Settings) -> None:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
-        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), accepted(app))
+        self.store = payload_store(self.ledger, settings, patience_s=PATIENCE_S)
+        self.reader = Reader(self.ledger, self.store, accepted(app))
         self._dispatcher = Dispatcher(app, self.reader, settings)
         self._teller = Teller(self._dispatcher, self.ledger)
         self._settings = settings

@@ -206,7 +206,7 @@ class _LocalRequest:
                 return msgspec.structs.replace(
                     report, state=RequestState.FAILED, stages=stages, error=task.outcome.error
                 )
-        result = decode_result(chunks[0].data) if "process" in stages else None
+        result = decode_result(b"".join(chunk.data for chunk in chunks)) if "process" in stages else None
         return msgspec.structs.replace(report, stages=stages, result=result, finished_at=datetime.now(UTC))
 
     def _run_stage(self, plan: StagePlan, stage: Stage, data: Any, report: Report) -> _Task:
@@ -258,8 +258,8 @@ def run_local(
 def _produce(collector: Collector, topic: str, request_id: str) -> Iterator[Chunk]:
     call = call_of(collector, topic, request_id)
     if collector.is_async:
-        return encode_items(anyio.run(_all_items, call))
-    return encode_items(as_items(call()))
+        return encode_items(anyio.run(_all_items, call), of=collector.name)
+    return encode_items(as_items(call()), of=collector.name)
 
 
 async def _all_items(call: Callable[[], Any]) -> list[Any]:

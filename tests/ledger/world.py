@@ -22,11 +22,13 @@ from celery_collectors.ledger import (
     WorkerBeat,
 )
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stores import payload_store
 from celery_collectors.model import ErrorInfo, Policy
-from celery_collectors.payloads import PayloadStore, Value, encode_items, encode_result
+from celery_collectors.payloads import Value, encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.settings import Settings
 from celery_collectors.worker.sweeper import idle_stamps
+from tests.ledger.stores import write
 
 BEGINNING_MS = 1_800_000_000_000
 QUEUE = "q"
@@ -81,9 +83,9 @@ class World:
     def __init__(self, client: Redis, prefix: str, **changes: Any) -> None:
         self.clock = Clock()
         self.client = client
-        self.settings = Settings(**{"prefix": prefix, "shards": 2} | changes)
+        self.settings = Settings(**{"prefix": prefix, "shards": 2, "inline_bytes": 64} | changes)
         self.ledger = Ledger(client, self.settings, now_ms=self.clock)
-        self.store = PayloadStore(client, inline_bytes=64, ttl_s=3600)
+        self.store = payload_store(self.ledger, self.settings, patience_s=1)
         self.reader = Reader(self.ledger, self.store)
         self._numbers = count(1)
 
@@ -164,7 +166,8 @@ class World:
         """What an attempt has made, as it is stored: these items, or one that names the attempt."""
         key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
         made = items or [label(grant)]
-        return self.store.write(key, [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made))
+        output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
+        return write(self.store, key, output)
 
     def ended(self, grant: Grant, state: str = "ok", *, items: Sequence[Any] = (), retryable: bool = True) -> Settled:
         """How an attempt ended, for those that are settled together."""

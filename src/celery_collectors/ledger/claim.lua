@@ -35,7 +35,10 @@ local function queue_marks()
   for suffix, stamp in pairs(safe) do redis.call('HSET', MARKS, suffix .. ':safe', stamp) end
   return next(safe) and safe or nil
 end
-if A.sweeper then reply.marks = queue_marks() end
+if A.sweeper then
+  reply.marks = queue_marks()
+  reply.stored = #redis.call('ZRANGEBYSCORE', STORED, '-inf', NOW, 'LIMIT', 0, 1) > 0 or nil -- sift.lua sees to it
+end
 local grace_until = tonumber(redis.call('HGET', SWEEP, 'grace_until')) or 0
 
 local function over(head) -- the request's own timer

@@ -31,10 +31,26 @@ local function finish_collecting(head, who, reply)
   }, reply)
 end
 
+-- Why an answer is more than the request may have, if it is.
+local function over_cap(head, items, bytes)
+  for field, more in pairs({ items = items, bytes = bytes }) do
+    local most = head['max_' .. field]
+    if most and (head[field] or 0) + more > most then
+      local setting = 'request_max_' .. field
+      return {
+        type = 'TooLarge', kind = 'config', retryable = false,
+        message = string.format('with it the request would have %.0f %s, and %s allows %.0f; to raise that, set '
+          .. 'COLLECTORS_%s', (head[field] or 0) + more, field, setting, most, string.upper(setting)),
+      }
+    end
+  end
+end
+
 local function count_end(head, rec)
   local fields = { open = head.open - 1 }
   if RUN_ANSWERED[rec.state] then
     fields.answered = head.answered + 1
+    fields.items, fields.bytes = (head.items or 0) + (rec.items or 0), (head.bytes or 0) + (rec.bytes or 0)
     if rec.required then fields.required_open = head.required_open - 1 end
   else
     if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end

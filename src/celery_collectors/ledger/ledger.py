@@ -11,13 +11,14 @@ import msgspec
 
 from celery_collectors.ledger.asking import Asking
 from celery_collectors.ledger.records import Grant, Held, Order, Reply, Settled, Verdict, WorkerBeat
+from celery_collectors.ledger.storing import Storing
 from celery_collectors.model import ErrorInfo, RequestState
 
 RECORD_AT_ONCE = 250
 GRACE_MS = 2000  # a worker settles its own time-outs; the lease waits this much longer for it
 
 
-class Ledger(Asking):
+class Ledger(Asking, Storing):
     """The one record of every request.
 
     Args:

@@ -10,6 +10,7 @@ local P = KEYS[1]
 local A = cjson.decode(ARGV[1])
 local DUE, INDEX, MARKS = P .. ':due', P .. ':index', P .. ':marks'
 local PROCS, TIMES, SWEEP = P .. ':procs', P .. ':times', P .. ':sweep'
+local STORED = P .. ':stored' -- what lies outside the ledger, by when to look whether anything points to it
 
 local NOW = A.now
 if not NOW then

@@ -140,9 +140,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ``before`` is the stage whose items a stage gets, if there is one; ``missing`` the stored value that a chord's
     callback gets for each member that failed, if there is one. ``given`` is what a stage is made from, where that is
     small: the value of the stage before it, or of each run in the order asked, ``None`` for one that has none.
-    ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message. ``then`` are
-    the stages after one that goes on in place, as far as they are known to be short: whoever has this grant may run them
-    one after another (see :meth:`along`), and commit all of them by one ``settle_together``.
+    ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message. ``then``
+    are the stages after one that goes on in place, as far as they are known to be short: whoever has this grant may
+    run them one after another (see :meth:`along`), and commit all of them by one ``settle_together``.
     """
 
     go: bool
@@ -219,8 +219,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``.
 
-    It is ``complete`` if the verb has ended its request so, which nothing changes any more. ``each`` says what became of
-    several attempts that were settled together, in the order given.
+    It is ``complete`` if the verb has ended its request so, which nothing changes any more. ``each`` says what became
+    of several attempts that were settled together, in the order given. ``stored`` says that there are stored values to
+    be sifted.
     """
 
     kept: bool = False
@@ -233,8 +234,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = False
     more: bool = False
     busy: bool = False
+    stored: bool = False
     marks: dict[str, float] = {}
     each: list[Verdict] = []
+
+
+class Sifted(msgspec.Struct, frozen=True, kw_only=True):
+    """Stored values that nobody needs any more, as the ledger names them, and whether there are more of them."""
+
+    unwanted: list[str] = []
+    more: bool = False
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):

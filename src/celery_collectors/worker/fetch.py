@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from celery_collectors import context
 from celery_collectors.dispatch.results import Answer
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.events import Event
 from celery_collectors.ledger import Grant, Reply, Settled, Verdict
 from celery_collectors.model import at
-from celery_collectors.payloads import PayloadWriter
+from celery_collectors.payloads import Cap, PayloadWriter
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.attempt import Attempt, answered, failed
 from celery_collectors.worker.bounded import Bounded
@@ -63,6 +65,8 @@ def settle_together(process: Process, ended: Sequence[tuple[Grant, Attempt]], *,
         )
     finally:
         process.keeper.drop(*(grant.held for grant, _ in ended))
+    for (grant, attempt), each in zip(ended, reply.each, strict=True):
+        _leave_behind(process, grant, attempt, each)
     process.publish(reply.orders, _answer(process, *ended[-1]) if reply.complete else None)
     if process.runtime.hooks or log.isEnabledFor(logging.INFO):
         for (grant, attempt), each in zip(ended, reply.each, strict=True):
@@ -106,9 +110,21 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
         )
     finally:
         process.keeper.drop(grant.held)
+    _leave_behind(process, grant, attempt, reply)
     process.publish(reply.orders, _answer(process, grant, attempt) if reply.complete else None)
     _report_end(process, grant, attempt, reply)
     return reply
+
+
+def _leave_behind(process: Process, grant: Grant, attempt: Attempt, came_to: Reply | Verdict) -> None:
+    """What an attempt has stored and nothing points to can go at once; else a sweeper finds it a little later."""
+    is_unwanted = attempt.value.key and (not came_to.kept or came_to.state == "failed")
+    if not (attempt.leaves or is_unwanted):
+        return
+    try:
+        process.ledger.note_unwanted(grant.held)
+    except LedgerUnavailable as error:
+        log.warning("%s %s: what it stored is removed later: %s", grant.request_id, grant.name, error)
 
 
 def _answer(process: Process, grant: Grant, attempt: Attempt) -> Answer | None:
@@ -131,6 +147,8 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded[Chunk]) -> Att
         for chunk in call.chunks(grant.ends_in_ms / 1000, process.threads):
             with process.ledger.answering():
                 writer.add(chunk)
+        with process.ledger.answering():
+            return answered(writer.close(), time.monotonic() - started)
     except BaseException as error:
         if _is_outage(error, grant, call):
             process.keeper.drop(grant.held)
@@ -140,8 +158,7 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded[Chunk]) -> Att
         hanging = process.count_abandoned(call)
         if call.is_abandoned:
             log.warning("%s: its thread was left behind hanging; this process has %d of those", grant.name, hanging)
-        return failed(error, time.monotonic() - started)
-    return answered(writer.close(), time.monotonic() - started)
+        return replace(failed(error, time.monotonic() - started), leaves=writer.has_stored)
 
 
 def _is_outage(error: BaseException, grant: Grant, call: Bounded[Chunk]) -> bool:
@@ -169,8 +186,14 @@ def enter_context(grant: Grant) -> None:
 
 def payload_writer(process: Process, grant: Grant) -> PayloadWriter:
     """Takes this attempt's output: what is large goes under a key that no other attempt writes."""
-    key = f"{process.ledger.key('payload', grant.request_id)}:{grant.ref}:{grant.generation}.{grant.attempt}"
-    return process.store.writer(key, open_s=grant.finish_in_ms / 1000)
+    settings, held = process.settings, grant.held
+    cap = (
+        Cap(items=settings.run_max_items, size_bytes=settings.run_max_bytes, whose="run")
+        if grant.ref.isdigit()
+        else Cap(items=settings.request_max_items, size_bytes=settings.request_max_bytes, whose="request")
+    )
+    note = partial(process.ledger.note_stored, held)
+    return process.store.writer(process.ledger.payload_key(held), note, open_s=grant.finish_in_ms / 1000, cap=cap)
 
 
 def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply | Verdict) -> None:

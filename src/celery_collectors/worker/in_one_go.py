@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from celery_collectors.errors import CollectError, PayloadsUnavailable
 from celery_collectors.ledger import Grant
 from celery_collectors.model import STAGES, Outcome, Report, RunState
 from celery_collectors.payloads import decode_items, encode_items, encode_result
-from celery_collectors.payloads.codec import Chunk
+from celery_collectors.payloads.codec import Chunk, chunks_of
 from celery_collectors.registry import Stage, asks_for, fill
-from celery_collectors.worker.attempt import Attempt, answered, as_items, stage_ended
+from celery_collectors.worker.attempt import Attempt, answered, as_items, failed, stage_ended
 from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.fetch import enter_context, payload_writer
 from celery_collectors.worker.process import Process
@@ -29,9 +30,9 @@ def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any], given: Argume
     """Call a stage's function, and yield its output encoded."""
     output = fill(stage.function, data, by_name, *given)()
     if stage.ref == "process":
-        yield Chunk(encode_result(output), 1)
+        yield from chunks_of(encode_result(output, of=stage.function.__name__))
     else:
-        yield from encode_items(as_items(output))
+        yield from encode_items(as_items(output), of=stage.function.__name__)
 
 
 class Data(NamedTuple):
@@ -97,15 +98,22 @@ class InOneGo:
             last: How it ended as a whole: an error is that of the stage that was under way.
         """
         made = list(self._made)
-        with self._process.ledger.answering():
-            ended = [(one.grant, self._answered(one)) for one in made]
+        ended: list[tuple[Grant, Attempt]] = []
+        for one in made:
+            ended.append((one.grant, self._stored(one)))
+            if ended[-1][1].error is not None:
+                return ended  # what was made from it is void with it
         return ended if last.error is None else [*ended, (self._grants[len(made)], last)]
 
-    def _answered(self, made: _Made) -> Attempt:
+    def _stored(self, made: _Made) -> Attempt:
         writer = payload_writer(self._process, made.grant)
-        for chunk in made.chunks:
-            writer.add(chunk)
-        return stage_ended(answered(writer.close(), made.run_s))
+        try:
+            with self._process.ledger.answering():
+                for chunk in made.chunks:
+                    writer.add(chunk)
+                return stage_ended(answered(writer.close(), made.run_s))
+        except (CollectError, PayloadsUnavailable) as error:
+            return msgspec.structs.replace(failed(error, made.run_s), leaves=writer.has_stored)
 
 
 def _following(grant: Grant, process: Process) -> Iterator[Grant]:

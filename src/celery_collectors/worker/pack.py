@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from celery_collectors.dispatch import each_of
-from celery_collectors.errors import LedgerUnavailable, Stopped, TimedOut
+from celery_collectors.errors import CollectError, LedgerUnavailable, PayloadsUnavailable, Stopped
 from celery_collectors.ledger import Grant
-from celery_collectors.payloads import PayloadWriter, encode_items
+from celery_collectors.payloads import PayloadWriter, Value, encode_items
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed
 from celery_collectors.worker.bounded import Bounded, Within
@@ -30,6 +32,8 @@ from celery_collectors.worker.threads import Abandoned, is_marked
 log = logging.getLogger(__name__)
 
 OVERRUN_S = 1.0
+ENDS_A_TURN = (CollectError, PayloadsUnavailable)
+"""What ends a turn from outside its code: its time, a cancel, what it may produce, a store that is away."""
 
 Call = Callable[[], Any]
 
@@ -102,7 +106,7 @@ class Turn:
     def chunks(self) -> Iterator[Chunk]:
         """Run the collector's code; yield what it produces but for the last chunk, which in most cases is all."""
         enter_context(self.grant)
-        for chunk in encode_items(as_items(self._call())):
+        for chunk in encode_items(as_items(self._call()), of=self.grant.name):
             if self._rest is not None:
                 yield self._rest
             self._rest = chunk
@@ -124,15 +128,23 @@ class Turn:
 
     def conclude(self) -> Attempt:
         """How it ended; what it has produced last is stored now."""
+        if self._error is None:
+            try:
+                self.attempt = answered(self._value(), self._run_s)
+            except ENDS_A_TURN as error:
+                self._error = error
         if self._error is not None:
-            self.attempt = failed(self._error, self._run_s)
-        elif self._rest is None:
-            self.attempt = Attempt(state="empty", run_s=self._run_s)
-        else:
-            self.store(self._rest)
-            assert self._writer is not None
-            self.attempt = answered(self._writer.close(), self._run_s)
+            leaves = self._writer is not None and self._writer.has_stored
+            self.attempt = msgspec.structs.replace(failed(self._error, self._run_s), leaves=leaves)
+        assert self.attempt is not None
         return self.attempt
+
+    def _value(self) -> Value:
+        if self._rest is None:
+            return Value()
+        self.store(self._rest)
+        assert self._writer is not None
+        return self._writer.close()
 
 
 class InTurn(Bounded[tuple[Turn, Chunk]]):
@@ -241,16 +253,23 @@ class TakingTurns:
         self._in_turn = call = InTurn(waiting, self._within, self._give_up_the_rest)
         try:
             for turn, chunk in call.chunks(OVERRUN_S, self._process.threads):
-                with self._process.ledger.answering():
-                    turn.store(chunk)
-        except (TimedOut, Stopped) as error:
+                self._store(turn, chunk)
+        except ENDS_A_TURN as error:
             self._end_now(call, error)
         except RuntimeError as error:  # no thread to be had
             log.warning("a pack can't be run here, and is called for again: %s", error)
             self._hand_back(call.give_up())
 
-    def _end_now(self, call: InTurn, error: TimedOut | Stopped) -> None:
-        """The one whose turn it is has had its time, or nobody wants any of them any more."""
+    def _store(self, turn: Turn, chunk: Chunk) -> None:
+        try:
+            with self._process.ledger.answering():
+                turn.store(chunk)
+        except ENDS_A_TURN as error:
+            turn.end(error)
+            raise
+
+    def _end_now(self, call: InTurn, error: Exception) -> None:
+        """The one whose turn it is has had its time or all it may have, or nobody wants any of them any more."""
         left = call.give_up()
         hanging = self._process.count_abandoned(call)
         if call.is_abandoned:

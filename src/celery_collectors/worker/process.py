@@ -28,6 +28,7 @@ from celery_collectors.errors import UnavailableError
 from celery_collectors.events import Event, Hook
 from celery_collectors.ledger import Ledger, Order
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stores import payload_store
 from celery_collectors.payloads import PayloadStore
 from celery_collectors.registry import Registry
 from celery_collectors.settings import Settings
@@ -75,7 +76,11 @@ class Process:
     @cached_property
     def store(self) -> PayloadStore:
         """The payload store."""
-        return PayloadStore.of(self.ledger.client, self.settings)
+        return self._store_of(self.ledger)
+
+    def _store_of(self, ledger: Ledger) -> PayloadStore:
+        forks = self.runtime.is_main and self.runtime.forks
+        return payload_store(ledger, self.settings, patience_s=WORKER_PATIENCE_S, apart=forks)
 
     @cached_property
     def reader(self) -> Reader:
@@ -94,8 +99,7 @@ class Process:
 
     def _new_reader(self) -> Reader:
         ledger = Ledger.from_url(self.runtime.ledger_url(), self.settings, patience_s=WORKER_PATIENCE_S)
-        store = PayloadStore.of(ledger.client, self.settings)
-        return Reader(ledger, store, accepted(self.runtime.app))
+        return Reader(ledger, self._store_of(ledger), accepted(self.runtime.app))
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -251,6 +255,8 @@ class Runtime:
         self.main_pid: int | None = None
         self.slots = 1
         """How much a worker runs at once in its main process, if its pool runs it there."""
+        self.forks = False
+        """Whether a worker's main process forks the others."""
         self.replace_main: Callable[[int], None] | None = None
         """Called with how many threads hang, when they are too many in a worker's main process."""
         self.stop_sweeping: Callable[[], None] = lambda: None
