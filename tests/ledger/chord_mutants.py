@@ -144,7 +144,7 @@ LINKS = (
     Mutant("a lost link is dropped", "rec.state == 'queued' and (is_link(ref) or not REQUEST_ENDED[head.state])",
            "rec.state == 'queued' and not REQUEST_ENDED[head.state]",
            links.test_a_link_whose_message_was_lost_comes_again, random=False),
-    Mutant("nobody sees a link's process die", "head and (is_link(A.ref) or not REQUEST_ENDED[head.state])",
+    Mutant("nobody sees a link's process die", "head and (is_link(ref) or not REQUEST_ENDED[head.state])",
            "head and not REQUEST_ENDED[head.state]",
            links.test_a_link_that_kills_its_processes_is_lost_at_the_cap, random=False),
     Mutant("a link may not run for long", "if is_link(ref) then return math.huge end", "",

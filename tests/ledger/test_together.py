@@ -78,6 +78,26 @@ def test_runs_that_were_started_together_lapse_each_alone(world: World) -> None:
     assert [world.record(request_id, ref)["crashes"] for ref in ("0", "1", "2")] == [0, 1, 1]
 
 
+def test_a_death_takes_what_the_process_had_of_them_and_no_more(world: World) -> None:
+    request_id = world.open("a", "b", "c", "d")
+    mine, _ = world.start_together(request_id, "0", "1", process="p1")
+    world.start(request_id, "2", process="p2")
+    world.succeed(mine)
+    orders = [world.order(request_id, ref) for ref in ("0", "1", "2", "3")]
+    reply = world.ledger.died_together(orders, "p1")
+    assert [(order.ref, order.delivery) for order in reply.orders] == [("1", 1)]
+    assert [world.record(request_id, str(n))["crashes"] for n in range(4)] == [0, 1, 0, 0]
+    assert not world.ledger.died_together(orders, "p1").kept
+
+
+def test_what_nobody_had_yet_of_a_message_that_is_gone_is_handed_out_at_once(world: World) -> None:
+    request_id = world.open("a", "b", "c")
+    world.published(request_id, "0", "1", "2")
+    world.start(request_id, "1")
+    reply = world.ledger.died_together([world.order(request_id, ref) for ref in ("0", "1", "2")], None)
+    assert [order.ref for order in reply.orders] == ["0", "2"]
+
+
 def test_runs_settled_together_complete_their_request(world: World) -> None:
     request_id = world.open("a", "b", "c")
     grants = world.start_together(request_id, "0", "1", "2")

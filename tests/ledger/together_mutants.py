@@ -18,6 +18,8 @@ TOGETHER = (
            together.test_nothing_starts_together_of_a_request_that_is_over_or_unknown, random=False),
     Mutant("each gets the first one's value", "settle(one, ARGV[at + 1])", "settle(one, ARGV[2])",
            together.test_runs_settled_together_complete_their_request),
+    Mutant("only the first one's death counts", "for _, ref in ipairs(A.refs) do died(ref) end", "died(A.refs[1])",
+           together.test_a_death_takes_what_the_process_had_of_them_and_no_more, random=False),
     Mutant("only the first counts", "for at, one in ipairs(A.ended) do\n  each[at] = settle(",
            "for at, one in ipairs({ A.ended[1] }) do\n  each[at] = settle(",
            together.test_runs_settled_together_complete_their_request, random=False),
@@ -32,7 +34,7 @@ TOGETHER = (
 ALONG = (
     Mutant("no further stage is named", "granted['then'] = #along > 0 and along or nil", "",
            along.test_a_grant_in_place_names_the_short_stages_after_it, random=False),
-    Mutant("long stages are named, too", "if not is_short(head, stages[at], who) then break end", "",
+    Mutant("long stages are named, too", "or not is_short(head, stages[at], who) then break end", "then break end",
            along.test_only_those_up_to_the_first_that_is_not_known_to_be_short_are_named, random=False),
     Mutant("what was made from a loser's output counts", "each[at] = stands and commit(at, one) or",
            "each[at] = commit(at, one) or",

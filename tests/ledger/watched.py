@@ -75,7 +75,7 @@ class Watched(World):
             results = [order for order in arguments["orders"] if order["ref"] == RESULT]
             self._stored |= {(order["request_id"], order["generation"]) for order in results}
         elif name == "died" and "ended" in arguments:
-            self._revoked.setdefault(request_id, set()).add(arguments["ref"])
+            self._revoked.setdefault(request_id, set()).update(arguments["refs"])
         for one in arguments.get("ended", ()) if name in ("settle", "advance") else ():
             if "again_ms" in one:
                 asked = self._asked.setdefault(request_id, {})

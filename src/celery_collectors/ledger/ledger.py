@@ -66,13 +66,8 @@ class Ledger(Asking, Storing):
     def _start(
         self, orders: Sequence[Mapping[str, Any] | Order], owner: str, worker: str, token: str
     ) -> tuple[bytes, tuple[bytes | None, ...]]:
-        named = [_named(msgspec.structs.asdict(one) if isinstance(one, Order) else one) for one in orders]
-        refs = [one.pop("ref") for one in named]
-        if any(one != named[0] for one in named):
-            raise ValueError("only runs of one request, generation, delivery and stamp are started together")
-        return self._granted(
-            "start", named[0]["request_id"], named[0] | {"refs": refs} | self.who(owner, worker, token)
-        )
+        arguments = _together(orders) | self.who(owner, worker, token)
+        return self._granted("start", arguments["request_id"], arguments)
 
     def who(self, owner: str, worker: str, token: str) -> dict[str, Any]:
         """The arguments that give a lease to a process."""
@@ -192,12 +187,25 @@ class Ledger(Asking, Storing):
             ended: How it ended, if it is not to be tried again.
             error: Why, then.
         """
-        arguments = _named(order) | {"jitter": random.random(), "crash_cap": self._settings.crash_cap}
+        return self.died_together([order], process, ended, error)
+
+    def died_together(
+        self,
+        orders: Sequence[Mapping[str, Any]],
+        process: str | None,
+        ended: str | None = None,
+        error: ErrorInfo | None = None,
+    ) -> Reply:
+        """Take several runs of one request, all called for by one message, away as :meth:`died` does each.
+
+        The reply is ``kept`` if there was one to take away.
+        """
+        arguments = _together(orders) | {"jitter": random.random(), "crash_cap": self._settings.crash_cap}
         if process is not None:
             arguments["process"] = process
         if ended is not None and error is not None:
             arguments |= {"ended": ended, "error": _compact(error)}
-        return self._reply("died", order["request_id"], arguments, Reply)
+        return self._reply("died", arguments["request_id"], arguments, Reply)
 
     def unregistered(self, order: Mapping[str, Any], worker: str) -> Reply:
         """Have a run come again that a worker was given and has no code for.
@@ -314,6 +322,15 @@ class Ledger(Asking, Storing):
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
     return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
+
+
+def _together(orders: Sequence[Mapping[str, Any] | Order]) -> dict[str, Any]:
+    """What all of these name, and their refs."""
+    named = [_named(msgspec.structs.asdict(one) if isinstance(one, Order) else one) for one in orders]
+    refs = [one.pop("ref") for one in named]
+    if any(one != named[0] for one in named):
+        raise ValueError("only what one message calls for goes together: of one request, generation and delivery")
+    return named[0] | {"refs": refs}
 
 
 def _ended(one: Settled) -> dict[str, Any]:

@@ -109,7 +109,7 @@ end
 local function grant_in_place(head, ref, rec, who) -- with the stages after it that may be run along with it
   local granted, stages, along = grant(head, ref, rec, true), stages_of(head), {}
   for at = head.stage + 1, #stages do
-    if not is_short(head, stages[at], who) then break end
+    if stages[at].call or not is_short(head, stages[at], who) then break end
     along[#along + 1] = { ref = stages[at].ref, name = stages[at].name }
   end
   granted['then'] = #along > 0 and along or nil
