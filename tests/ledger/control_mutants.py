@@ -10,7 +10,7 @@ RETRY = (
     Mutant("a generation is tried again twice", "if head.generation ~= A.generation then return refuse",
            "if false then return refuse",
            retry.test_one_of_two_retries_wins_and_the_other_hears_so, random=False),
-    Mutant("what ended well is tried again", "if not REQUEST_NEXT[head.state .. ' collecting'] then return",
+    Mutant("what ended well is tried again", "if not follows(REQUEST_NEXT, head.state, 'collecting') then return",
            "if false then return",
 
            retry.test_what_is_complete_is_not_tried_again, random=False),
@@ -80,8 +80,8 @@ REOPENING = (
            retry.test_the_deadline_counts_from_the_retry),
     Mutant("a cancel lets the reopening go on", "  redis.call('UNLINK', key('again', head.id))\n", "",
            retry.test_a_cancel_ends_what_is_being_reopened, random=False),
-    Mutant("what is reopened does not decide", "  after_run(head, nil, reply)\nend\n\n-- What waits is called",
-           "end\n\n-- What waits is called",
+    Mutant("what is reopened does not decide", "  after_run(head, nil, reply)\nend\n\nlocal function call_one_anew",
+           "end\n\nlocal function call_one_anew",
            retry.test_a_stage_that_failed_runs_again_though_no_run_did, random=False),
 )  # fmt: skip
 

@@ -116,7 +116,7 @@ BREACHES = {
     "lifetimes_fit": breach(retried, ("do redis.call('PERSIST', key(kind, head.id)) end", "do end")),
     "states_follow_the_table": breach(
         retried_though_complete,
-        ("if not REQUEST_NEXT[head.state .. ' collecting'] then return refuse('state') end", ""),
+        ("if not follows(REQUEST_NEXT, head.state, 'collecting') then return refuse('state') end", ""),
         ("reopen(head, reply)\nreply.state, ", "reply.state, "),
     ),
     "generations_count_up": breach(
@@ -125,7 +125,7 @@ BREACHES = {
     "answers_stay": breach(
         answered_twice,
         ("or RUN_ENDED[rec.state]\n    or (rec.step or 0) ~=", "or (rec.step or 0) ~="),
-        ("if not RUN_NEXT[rec.state .. ' ' .. to] then", "if false then"),
+        ("if not follows(RUN_NEXT, rec.state, to) then", "if false then"),
     ),
     "attempts_count_up": breach(complete, ("rec.attempt = rec.attempt + 1", "rec.attempt = rec.attempt + 2")),
     "one_process_has_it": breach(

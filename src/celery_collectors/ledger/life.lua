@@ -31,7 +31,7 @@ local function still_follows(head)
 end
 
 local function finish(head, state, err, reply)
-  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+  if not follows(REQUEST_NEXT, head.state, state) then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   local fields = { state = state, finished_at = NOW }
@@ -126,7 +126,7 @@ local function enter_stage(head, index, who, reply, done)
     return finish(head, head.missing > 0 and 'partial' or 'complete', nil, reply)
   end
   local state = STAGE_STATE[stage.ref]
-  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+  if not follows(REQUEST_NEXT, head.state, state) then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   set_head(head, { state = state, stage = index + 1 })

@@ -10,7 +10,7 @@ local function latest(head, ref)
 end
 
 local function move(rec, to)
-  if not RUN_NEXT[rec.state .. ' ' .. to] then
+  if not follows(RUN_NEXT, rec.state, to) then
     error('a run can not go from ' .. rec.state .. ' to ' .. to)
   end
   rec.state = to

@@ -22,6 +22,8 @@ local HAND_OUT_MS = 15000 -- how long whoever was handed something to publish ha
 local MARK_MS = 10000     -- how finely we remember how far a queue has moved
 local CLOSE_AT_ONCE = 500 -- how many runs one call ends, of all requests, so that none blocks the server for long
 
+local function follows(next, from, to) return string.find(next, '|' .. from .. ' ' .. to .. '|', 1, true) end
+
 local function key(kind, id) return P .. ':' .. kind .. ':' .. id end
 local function urgency(rec, head) -- a chord's member may have its own, until the request is given another level
   return head.level_given and head.priority or rec.priority or head.priority

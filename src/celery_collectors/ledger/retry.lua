@@ -16,7 +16,7 @@ local function refuse(reason)
   return answer({ kept = false, reason = reason, state = head.state, generation = head.generation })
 end
 if head.generation ~= A.generation then return refuse('superseded') end
-if not REQUEST_NEXT[head.state .. ' collecting'] then return refuse('state') end
+if not follows(REQUEST_NEXT, head.state, 'collecting') then return refuse('state') end
 if still_follows(head) then return refuse('follows') end
 
 local chosen = key('again', head.id) .. ':' .. A.token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,11 @@ SHARED = ("prelude", "changes", "orders", "life", "ends")
 """What every script begins with."""
 CALL_ANEW = ("claim", "retry", "reprioritise")
 """The scripts that go on with what ``anew.lua`` begins; the others are short, and run often."""
+WORD = re.compile(r"\w+")
+COMMENT = re.compile(r"--[^\n]*")
+OWN_LINE_COMMENT = re.compile(r"(?m)^--[^\n]*\n+")
+DEFINITION = re.compile(r"(?m)^(?=local )")
+NAMES = re.compile(r"local (?:function )?([\w, ]+)")
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
 RawReply = bytes | list[bytes | None]
 """What a script returns: text, or a list of that and of raw values."""
@@ -136,10 +142,33 @@ def _sha(name: str) -> bytes:
 
 @cache
 def source(name: str) -> str:
-    """The full text of a script: the rendered tables, what all of them share, and its own file."""
-    folder = files("celery_collectors.ledger")
-    parts = (*SHARED, *(("anew",) if name in CALL_ANEW else ()), name)
-    return "\n".join((tables(), *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)))
+    """The full text of a script: its own file, and before it what it needs of what all of them share."""
+    parts = (*SHARED, *(("anew",) if name in CALL_ANEW else ()))
+    shared = "\n".join((tables(), *map(_text, parts)))
+    return _needed(shared, _text(name))
+
+
+def _text(part: str) -> str:
+    return files("celery_collectors.ledger").joinpath(f"{part}.lua").read_text(encoding="utf-8")
+
+
+def _needed(shared: str, script: str) -> str:
+    """The script after those shared definitions that it refers to.
+
+    Each call makes every function and table of its script anew: on a server that does little else, to make those that
+    a script has no use for took half of its time.
+    """
+    found, words = [script], _words(script)
+    for definition in reversed(DEFINITION.split(OWN_LINE_COMMENT.sub("", shared))):
+        names = NAMES.match(definition)
+        if names is None or not words.isdisjoint(WORD.findall(names[1])):
+            found.append(definition)
+            words |= _words(definition)
+    return "".join(reversed(found))
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(COMMENT.sub("", text)))
 
 
 def tables() -> str:
@@ -162,6 +191,5 @@ def _set(states: Iterable[str]) -> str:
 
 
 def _transitions(table: Mapping[Any, Iterable[str]]) -> str:
-    """``from to`` → true: one flat table, because every call builds it anew."""
-    pairs = (f"['{state} {to}'] = true" for state, following in table.items() for to in sorted(following))
-    return "{" + ", ".join(pairs) + "}"
+    """One text of all ``|from to|``: every call would have to build a table anew."""
+    return "'|" + "|".join(f"{state} {to}" for state, following in table.items() for to in sorted(following)) + "|'"
