@@ -192,4 +192,6 @@ def _set(states: Iterable[str]) -> str:
 
 def _transitions(table: Mapping[Any, Iterable[str]]) -> str:
     """One text of all ``|from to|``: every call would have to build a table anew."""
-    return "'|" + "|".join(f"{state} {to}" for state, following in table.items() for to in sorted(following)) + "|'"
+    # In one order in every process, or the server would keep a copy of each script for each of them.
+    pairs = (f"{state} {to}" for state, following in sorted(table.items()) for to in sorted(following))
+    return "'|" + "|".join(pairs) + "|'"
