@@ -156,5 +156,7 @@ def _set(states: Iterable[str]) -> str:
 
 def _transitions(table: Mapping[Any, Iterable[str]]) -> str:
     """``from to`` → true: one flat table, because every call builds it anew."""
-    pairs = (f"['{state} {to}'] = true" for state, following in table.items() for to in sorted(following))
+    # In one order in every process, or the server would keep a copy of each script for each of them.
+    following = sorted(table.items())
+    pairs = (f"['{state} {to}'] = true" for state, states in following for to in sorted(states))
     return "{" + ", ".join(pairs) + "}"
