@@ -6,12 +6,14 @@ import click
 
 from benchmarks.beside import PEERS_BENCH
 from benchmarks.chord import CHORD
+from benchmarks.memory import LEDGER
 from benchmarks.payload import PAYLOAD
 from benchmarks.running import commands
+from benchmarks.start import START
 from benchmarks.waits import ASYNC
 from benchmarks.wide import WIDE
 
-ALL = (CHORD, PEERS_BENCH, WIDE, ASYNC, PAYLOAD)
+ALL = (CHORD, PEERS_BENCH, WIDE, ASYNC, PAYLOAD, LEDGER, START)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
