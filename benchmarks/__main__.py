@@ -6,6 +6,7 @@ import click
 
 from benchmarks.beside import PEERS_BENCH
 from benchmarks.chord import CHORD
+from benchmarks.growth import GROWTH
 from benchmarks.memory import LEDGER
 from benchmarks.payload import PAYLOAD
 from benchmarks.running import commands
@@ -13,7 +14,7 @@ from benchmarks.start import START
 from benchmarks.waits import ASYNC
 from benchmarks.wide import WIDE
 
-ALL = (CHORD, PEERS_BENCH, WIDE, ASYNC, PAYLOAD, LEDGER, START)
+ALL = (CHORD, PEERS_BENCH, WIDE, ASYNC, PAYLOAD, LEDGER, GROWTH, START)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

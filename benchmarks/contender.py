@@ -205,27 +205,32 @@ class Contender:
 @contextmanager
 def running(flow: Flow, servers: Servers, *, number: int, folder: Path) -> Iterator[Contender]:
     """Start a flow's worker and sender; both are stopped when the block ends."""
-    queue = f"bench.{flow.name}.{os.getpid()}"
+    env = environment(flow, servers, number=number, folder=folder)
     journal = folder / f"{flow.name}.journal"
     journal.touch()
-    env = os.environ | flow.env | {
-        "BENCH_QUEUE": queue,
-        "BENCH_FOLDER": str(folder),
-        "CELERY_BROKER_URL": servers.broker_url,
-        "CELERY_RESULT_BACKEND": servers.database(number),
-    }  # fmt: skip
     working = env | {"BENCH_JOURNAL": str(journal)}
     with ExitStack() as stack:
-        stack.callback(delete_queues, servers.broker_url, queue)
-        worker = stack.enter_context(_worker(flow, working, folder)) if flow.worker else None
+        stack.callback(delete_queues, servers.broker_url, env["BENCH_QUEUE"])
+        worker = stack.enter_context(worker_of(flow, working, folder)) if flow.worker else None
         sender = stack.enter_context(_sender(flow, env if flow.worker else working, folder))
         reading = Journal(journal)
         stack.callback(reading.close)
         yield Contender(flow, worker, sender, journal=reading, pids=servers.pids())
 
 
+def environment(flow: Flow, servers: Servers, *, number: int, folder: Path) -> dict[str, str]:
+    """What a flow's processes are told: where everything is, and what is theirs alone."""
+    return os.environ | flow.env | {
+        "BENCH_QUEUE": f"bench.{flow.name}.{os.getpid()}",
+        "BENCH_FOLDER": str(folder),
+        "CELERY_BROKER_URL": servers.broker_url,
+        "CELERY_RESULT_BACKEND": servers.database(number),
+    }  # fmt: skip
+
+
 @contextmanager
-def _worker(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
+def worker_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
+    """Start a flow's worker; it is stopped when the block ends."""
     log = folder / f"{flow.name}.worker.log"
     guard = start([flow.python, *flow.worker], log, env)
     try:
