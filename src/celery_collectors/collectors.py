@@ -366,6 +366,7 @@ class Collectors:
         return run_local(
             self.registry,
             plan,
+            self.settings,
             deadline_s=deadline_s,
             finish_s=finish_s,
             hooks=self._runtime.hooks,

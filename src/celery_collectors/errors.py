@@ -24,6 +24,7 @@
     │                               lives beside those that need Celery: ``from celery_collectors import ChordFailed``
     ├── EngineError                 the embedded engine can't be started or used
     ├── PayloadError                a stored value is damaged or gone
+    │   └── ReportOnly              a report has lost its way to the items, which its request still has
     └── CollectError                raised by or for a collector's own code
         ├── PermanentError          raise it yourself: trying again can't help
         ├── BadItems                what was returned can't be stored as items
@@ -121,6 +122,10 @@ class EngineError(CollectorsError):
 
 class PayloadError(CollectorsError):
     """A stored value is damaged or gone."""
+
+
+class ReportOnly(PayloadError):
+    """A report was copied, or read from JSON, and so does not know any more where its items are."""
 
 
 class CollectError(CollectorsError):

@@ -15,6 +15,7 @@ from celery_collectors.cli.control import cancel, priority, retry
 from celery_collectors.cli.doctor import doctor
 from celery_collectors.cli.listing import list_collectors
 from celery_collectors.cli.requests import requests
+from celery_collectors.cli.result import result
 from celery_collectors.cli.wanted import wanted_from
 from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
@@ -81,7 +82,7 @@ def the_collectors() -> None:
 
 
 the_collectors.add_command(list_collectors)
-for command in (cancel, retry, priority):
+for command in (cancel, retry, priority, result):
     requests.add_command(command)
 for command in (collect, requests, list_collectors, the_collectors, doctor):
     collectors.add_command(command)

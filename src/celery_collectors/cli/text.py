@@ -22,14 +22,21 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
-def as_json(value: Any) -> str:
-    r"""Indented JSON in which suspicious characters are escaped; it reads back as the same value.
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    r"""JSON in which suspicious characters are escaped; it reads back as the same value. Without an indent, a line.
 
     >>> as_json("\x9b31m")
     '"\\u009b31m"'
     """
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _as_text(value: Any) -> Any:
+    """What JSON does not know of what items may be: times, decimals, UUIDs; bytes as Base64."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
 
 
 def clock_text(duration_s: float) -> str:

@@ -35,8 +35,13 @@ def payload_store(ledger: Shards, settings: Settings, *, patience_s: float, apar
         SettingsError: when the setting ``payloads`` can't be used.
     """
     url = settings.forced_payloads or settings.payloads
-    blobs = blobs_at(url, patience_s, apart=apart) if url else RedisBlobs(ledger.answering, ledger.where)
+    blobs = blobs_at(url, patience_s, apart=apart) if url else in_redis_of(ledger)
     return PayloadStore(blobs, inline_bytes=settings.inline_bytes, ttl_s=settings.result_ttl_s)
+
+
+def in_redis_of(ledger: Shards) -> Blobs:
+    """The ledger's own Redis or Valkey; that it is away is said as of the ledger."""
+    return RedisBlobs(ledger.answering, f"the ledger's own {ledger.where}")
 
 
 def blobs_at(url: str, patience_s: float, *, apart: bool = False) -> Blobs:

@@ -18,6 +18,7 @@ from celery_collectors.errors import PayloadError, TooLarge
 from celery_collectors.payloads.blobs import Blobs
 from celery_collectors.payloads.codec import CHUNK_BYTES, Chunk, decode_items, decode_value
 from celery_collectors.payloads.frames import sealed, unsealed
+from celery_collectors.settings import Settings
 
 BLOB_BYTES = 4 * CHUNK_BYTES  # written and read at once, before it is compressed
 NOTED_S = 5.0
@@ -69,6 +70,16 @@ class Cap(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     size_bytes: int
     whose: str
+
+    @classmethod
+    def of_run(cls, settings: Settings) -> Cap:
+        """What one run may produce."""
+        return cls(items=settings.run_max_items, size_bytes=settings.run_max_bytes, whose="run")
+
+    @classmethod
+    def of_request(cls, settings: Settings) -> Cap:
+        """What all runs of a request may produce, and a stage."""
+        return cls(items=settings.request_max_items, size_bytes=settings.request_max_bytes, whose="request")
 
     def check(self, items: int, size_bytes: int) -> None:
         """Refuse more.

@@ -186,13 +186,9 @@ def enter_context(grant: Grant) -> None:
 
 def payload_writer(process: Process, grant: Grant) -> PayloadWriter:
     """Takes this attempt's output: what is large goes under a key that no other attempt writes."""
-    settings, held = process.settings, grant.held
-    cap = (
-        Cap(items=settings.run_max_items, size_bytes=settings.run_max_bytes, whose="run")
-        if grant.ref.isdigit()
-        else Cap(items=settings.request_max_items, size_bytes=settings.request_max_bytes, whose="request")
-    )
+    held = grant.held
     note = partial(process.ledger.note_stored, held)
+    cap = Cap.of_run(process.settings) if grant.ref.isdigit() else Cap.of_request(process.settings)
     return process.store.writer(process.ledger.payload_key(held), note, open_s=grant.finish_in_ms / 1000, cap=cap)
 
 
