@@ -118,9 +118,9 @@ local function known_ms(task) -- how long it has taken lately
   if times[task] == nil then times[task] = tonumber(redis.call('HGET', TIMES, task)) or false end
   return times[task] or nil
 end
-local function learn(task, run_ms) -- a moving average
+local function learn(task, run_ms) -- a moving average; sooner down than up: a busy machine makes what is short look long
   local known = known_ms(task)
-  times[task] = known and (known * 0.8 + run_ms * 0.2) or run_ms
+  times[task] = known and known + (run_ms - known) * (run_ms < known and 0.5 or 0.2) or run_ms
   times_learnt[task] = true
 end
 
