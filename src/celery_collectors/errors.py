@@ -22,6 +22,7 @@
     ├── ChordFailed                 a chord's policy was not met; a celery.exceptions.ChordError, too, so it
     │                               lives beside those that need Celery: ``from celery_collectors import ChordFailed``
     ├── EngineError                 the embedded engine can't be started or used
+    ├── GivenUp                     what ``collectors up`` keeps running ends again and again
     ├── PayloadError                a stored value is damaged or gone
     └── CollectError                raised by or for a collector's own code
         ├── PermanentError          raise it yourself: trying again can't help
@@ -111,6 +112,10 @@ class WaitTimeout(CollectorsError, TimeoutError):
 
 class EngineError(CollectorsError):
     """The embedded engine can't be started or used."""
+
+
+class GivenUp(CollectorsError):
+    """What ``collectors up`` keeps running ends again and again: going on would not help."""
 
 
 class PayloadError(CollectorsError):

@@ -66,7 +66,19 @@ def test_collectors_are_listed_without_any_server(cold: Shell) -> None:
 
 def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:
     of_requests = [["requests", name] for name in ("show", "list", "cancel", "retry", "priority")]
-    for command in ([], ["collect"], ["requests"], *of_requests, ["list"], ["doctor"]):
+    for command in (
+        [],
+        ["collect"],
+        ["requests"],
+        *of_requests,
+        ["list"],
+        ["doctor"],
+        ["up"],
+        ["worker"],
+        ["web"],
+        ["flower"],
+        ["sweeper"],
+    ):
         done = warm.run(*command, "--help")
         assert done.code == 0
         assert "collectors --app examples.airports" in done.out

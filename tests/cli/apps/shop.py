@@ -1,6 +1,7 @@
 """An app whose sources do everything that sources do. The broker in its code does not exist."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from celery import Celery
@@ -62,6 +63,14 @@ def mends(topic):
     if not Path(topic.partition(":")[2]).exists():
         raise ConnectionError("reset by peer")
     return ["mended"]
+
+
+@collectors.collector(topics="stuck:*", timeout=120)
+def stuck(topic):
+    """Waits for a file, in a slot of its own."""
+    while not Path(topic.partition(":")[2]).exists():
+        time.sleep(0.02)
+    return ["at last"]
 
 
 @collectors.process
