@@ -18,6 +18,7 @@ from celery_collectors.cli.listing import list_collectors
 from celery_collectors.cli.requests import requests
 from celery_collectors.cli.up import up
 from celery_collectors.cli.wanted import wanted_from
+from celery_collectors.cli.watch import watch
 from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
 
@@ -83,7 +84,7 @@ def the_collectors() -> None:
 
 
 the_collectors.add_command(list_collectors)
-for command in (cancel, retry, priority):
+for command in (watch, cancel, retry, priority):
     requests.add_command(command)
 for command in (collect, requests, list_collectors, the_collectors, doctor, up, worker, web, flower, sweeper):
     collectors.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -22,14 +23,27 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
-def as_json(value: Any) -> str:
-    r"""Indented JSON in which suspicious characters are escaped; it reads back as the same value.
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    r"""JSON in which suspicious characters are escaped; it reads back as the same value.
 
-    >>> as_json("\x9b31m")
-    '"\\u009b31m"'
+    A number that JSON has no word for becomes ``null``: the reader is a strict one, perhaps.
+
+    >>> as_json("\x9b31m"), as_json([float("nan")], indent=None)
+    ('"\\u009b31m"', '[null]')
     """
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def clock_text(duration_s: float) -> str:
