@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from celery_collectors.cli.alone import flower, sweeper, web, worker
 from celery_collectors.cli.collect import collect
 from celery_collectors.cli.complaints import Group
 from celery_collectors.cli.control import cancel, priority, retry
@@ -16,7 +17,9 @@ from celery_collectors.cli.doctor import doctor
 from celery_collectors.cli.listing import list_collectors
 from celery_collectors.cli.requests import requests
 from celery_collectors.cli.result import result
+from celery_collectors.cli.up import up
 from celery_collectors.cli.wanted import wanted_from
+from celery_collectors.cli.watch import watch
 from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
 
@@ -82,9 +85,9 @@ def the_collectors() -> None:
 
 
 the_collectors.add_command(list_collectors)
-for command in (cancel, retry, priority, result):
+for command in (watch, cancel, retry, priority, result):
     requests.add_command(command)
-for command in (collect, requests, list_collectors, the_collectors, doctor):
+for command in (collect, requests, list_collectors, the_collectors, doctor, up, worker, web, flower, sweeper):
     collectors.add_command(command)
 
 
