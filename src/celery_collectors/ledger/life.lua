@@ -372,6 +372,18 @@ local function learn(task, run_ms) -- a moving average of run times
   redis.call('HSET', TIMES, task, known and (known * 0.8 + run_ms * 0.2) or run_ms)
 end
 
+-- What these values point to is not needed until the request's end any more: a sweeper looks at it now.
+local function look_soon(id, values)
+  local begins = key('payload', id) .. ':'
+  for _, value in ipairs(values) do
+    local _, last = string.find(value or '', begins, 1, true)
+    if last then
+      local ref, number = string.match(value, '^(.-):(%d+%.%d+)', last + 1)
+      redis.call('ZADD', STORED, 'XX', NOW, member(id, ref) .. ' ' .. number)
+    end
+  end
+end
+
 local function answer(reply)
   if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
   return cjson.encode(reply)

@@ -35,6 +35,7 @@ local stale = { 'result' } -- a result that was not stored yet never will be
 for _, plan in ipairs(cjson.decode(head.stages)) do stale[#stale + 1] = plan.ref end
 for _, plan in ipairs(head.links and cjson.decode(head.links) or {}) do stale[#stale + 1] = plan.ref end
 redis.call('HDEL', key('runs', head.id), unpack(stale))
+look_soon(head.id, redis.call('HMGET', key('values', head.id), unpack(stale)))
 redis.call('HDEL', key('values', head.id), unpack(stale))
 redis.call('ZREM', DUE, member(head.id, 'result'))
 redis.call('HDEL', key('request', head.id), 'finished_at', 'error', 'moving')
