@@ -10,12 +10,12 @@ local rec = head and get_rec(head.id, A.ref)
 if not rec then return answer({ kept = false, reason = 'unknown' }) end
 
 local answered = RUN_ANSWERED[A.state]
+local too_large = answered and over_cap(head, A.items, A.bytes)
+if too_large then A.state, A.error, answered = 'failed', too_large, false end
 if settled_before(rec) then
   local granted = again(head, A.who)
   return answer_granted(head, { kept = true, state = rec.state, next = granted }, granted)
 end
-local too_large = answered and over_cap(head, A.items, A.bytes)
-if too_large then A.state, A.error, answered = 'failed', too_large, false end
 local current = rec.state == 'running' and rec.attempt == A.attempt
 if head.generation ~= A.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
   or (rec.step or 0) ~= (A.step or 0) or not (answered or current) then
