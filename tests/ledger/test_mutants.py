@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
 from celery_collectors.ledger import asking, scripts
-from tests.ledger import chord_mutants, control_mutants, together_mutants
+from tests.ledger import chord_mutants, control_mutants, payload_mutants, together_mutants
 from tests.ledger import test_advance as advance
 from tests.ledger import test_backlog as backlog
 from tests.ledger import test_cancel as cancel
@@ -116,9 +116,10 @@ MUTANTS = (
     *chord_mutants.MUTANTS,
     *control_mutants.MUTANTS,
     *together_mutants.MUTANTS,
+    *payload_mutants.MUTANTS,
 )  # fmt: skip
 VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget", "retry",
-         "reprioritise", "unregistered")  # fmt: skip
+         "reprioritise", "unregistered", "stored", "sift")  # fmt: skip
 NAMES = [mutant.name for mutant in MUTANTS]
 
 

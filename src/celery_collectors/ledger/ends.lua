@@ -269,3 +269,15 @@ local function answer_each(head, reply, each) -- of several attempts, what becam
   end
   return answer_granted(head, reply, reply.next)
 end
+
+-- What these values point to is not needed until the request's end any more: a sweeper looks at it now.
+local function look_soon(id, values)
+  local begins = key('payload', id) .. ':'
+  for _, value in ipairs(values) do
+    local _, last = string.find(value or '', begins, 1, true)
+    if last then
+      local ref, number = string.match(value, '^(.-):(%d+%.%d+)', last + 1)
+      redis.call('ZADD', STORED, 'XX', NOW, member(id, ref) .. ' ' .. number)
+    end
+  end
+end

@@ -13,12 +13,12 @@ local function settle(one, value)
   if not rec then return { kept = false, reason = 'unknown' } end
 
   local answered = RUN_ANSWERED[one.state]
+  local too_large = answered and over_cap(head, one.items, one.bytes)
+  if too_large then one.state, one.error, answered = 'failed', too_large, false end
   if settled_before(rec, one) then
     reply.next = reply.next or again(head, A.who)
     return { kept = true, state = rec.state }
   end
-  local too_large = answered and over_cap(head, one.items, one.bytes)
-  if too_large then one.state, one.error, answered = 'failed', too_large, false end
   local current = rec.state == 'running' and rec.attempt == one.attempt
   if head.generation ~= one.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
     or (rec.step or 0) ~= (one.step or 0) or not (answered or current) then
