@@ -212,7 +212,7 @@ def running(flow: Flow, servers: Servers, *, number: int, folder: Path) -> Itera
     with ExitStack() as stack:
         stack.callback(delete_queues, servers.broker_url, env["BENCH_QUEUE"])
         worker = stack.enter_context(worker_of(flow, working, folder)) if flow.worker else None
-        sender = stack.enter_context(_sender(flow, env if flow.worker else working, folder))
+        sender = stack.enter_context(sender_of(flow, env if flow.worker else working, folder))
         reading = Journal(journal)
         stack.callback(reading.close)
         yield Contender(flow, worker, sender, journal=reading, pids=servers.pids())
@@ -240,9 +240,10 @@ def worker_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Work
 
 
 @contextmanager
-def _sender(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
+def sender_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
+    """Start what asks for a flow; it is stopped when the block ends."""
     log = folder / f"{flow.name}.sender.log"
-    command = [flow.python, "-m", "benchmarks.sender", flow.module]
+    command = [flow.python, "-m", "benchmarks.sender", flow.module, str(os.getpid())]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
