@@ -68,9 +68,9 @@ def measure(quick: bool, ends_at: float) -> Measured:
         ],
         details={"size": size._asdict(), "stored": stored, "runs": runs, "idle": idle},
         pictures=[
-            Lines("A request in a full ledger", "ms", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
-            Lines("A run of a wide request", "ms", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
-            Lines("Redis, while workers are idle", "each second", "workers", _lines(idle, "redis_ms_s", "commands_s")),
+            Lines("A request in a full ledger", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
+            Lines("A run of a wide request", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
+            Lines("Redis, each second, while workers are idle", "workers", _lines(idle, "redis_ms_s", "commands_s")),
         ],
         notes=[HOW],
         versions=versions,

@@ -366,7 +366,7 @@ def test_a_busy_machine_is_named_with_how_busy_it_is() -> None:
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="scripts/bench installs the extra 'bench'")
-    lines = Lines("how it grows", "ms", "requests", {"cpu": [(10, 1.0), (100, 1.1)], "p50": [(10, 3.0), (100, 3.0)]})
+    lines = Lines("how it grows", "requests", {"cpu": [(10, 1.0), (100, 1.1)], "p50": [(10, 3.0), (100, 3.0)]})
     path = tmp_path / "p.png"
     draw("t", [Bars("who", "requests/s", {"raw": 1.0, "ours": 6.0}), lines, lines], path)
     assert path.read_bytes().startswith(b"\x89PNG")
