@@ -313,6 +313,7 @@ def test_a_peer_is_written_down_with_its_version_and_its_acknowledgements(peer: 
     assert peer.acks
 
 
+@pytest.mark.heavy  # makes two environments
 def test_a_peer_that_cannot_be_installed_is_said_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
