@@ -87,8 +87,8 @@ def least(turns: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def waiting(ends_at: float) -> Ratios:
-    """One request of 500 async runs that wait for 2 s: mostly waiting, so that a busy machine hardly shows."""
-    runs, wait_s = 500, 2.0
+    """One request of 200 async runs that wait for 4 s: mostly waiting, so that a busy machine hardly shows."""
+    runs, wait_s = 200, 4.0
     found, _versions = waits.one_request(runs, wait_s, ends_at=ends_at)
     return {"async runs, beside what raw needs at least": waits.raw_takes_s(runs, wait_s) / found["took_s"]}
 
