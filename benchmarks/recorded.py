@@ -33,7 +33,7 @@ from tests.servers import redis as redis_server
 
 RECORDED = Path(__file__).with_name("recorded.json")
 LEAST_SHARE = 0.8
-CHECK_S, RECORD_S = 140.0, 560.0
+CHECK_S, AGAIN_S, RECORD_S = 140.0, 60.0, 560.0
 RECORD_TIMES = 3
 
 REQUESTS_S, WIDE_S = "requests/s", "a wide request, from call to result"
@@ -131,17 +131,22 @@ PARTS = (
 )
 
 
-def measure(parts: Sequence[Part], ends_at: float) -> tuple[dict[str, float], dict[str, str]]:
-    """Their ratios, and of those parts that there was no time for, why."""
-    found: dict[str, float] = {}
+def measure(parts: Sequence[Part], ends_at: float) -> tuple[dict[str, Ratios], dict[str, str]]:
+    """Each part's ratios, and of those that there was no time for, why."""
+    found: dict[str, Ratios] = {}
     missing = {}
     for part in parts:
         say(f"{part.name} …")
         try:
-            found |= part.measure(ends_at)
+            found[part.name] = part.measure(ends_at)
         except TooSlow as error:
             missing[part.name] = str(error)
     return found, missing
+
+
+def together(found: Mapping[str, Ratios]) -> dict[str, float]:
+    """The ratios of all parts."""
+    return {name: value for ratios in found.values() for name, value in ratios.items()}
 
 
 def fallen(found: Ratios, recorded: Ratios) -> list[str]:
@@ -172,11 +177,12 @@ def check(*, as_json: bool) -> None:
     began_at = time.monotonic()
     ends_at = began_at + CHECK_S
     with shared_servers():
-        found, missing = measure(PARTS, ends_at)
-        if again := fallen(found, recorded):
-            say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(again)}")
-            second, _missing = measure([part for part in PARTS if part.name not in missing], ends_at)
-            found = better(found, second)
+        by_part, missing = measure(PARTS, ends_at)
+        found = together(by_part)
+        if again := [part for part in PARTS if fallen(by_part.get(part.name, {}), recorded)]:
+            say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(fallen(found, recorded))}")
+            second, _missing = measure(again, ends_at + AGAIN_S)
+            found = better(found, together(second))
     below = fallen(found, recorded)
     Console(stderr=as_json).print(_table(found, recorded))
     for name, why in missing.items():
@@ -201,7 +207,7 @@ def record() -> None:
     head: dict[str, Any] = {"machine": machine(), "busy": busy()}
     with shared_servers() as servers_are:
         tries = [measure(PARTS, ends_at) for _ in range(RECORD_TIMES)]
-    whole = [found for found, missing in tries if not missing]
+    whole = [together(found) for found, missing in tries if not missing]
     if not whole:
         raise click.ClickException(f"nothing is recorded: {tries[0][1]}")
     names = [name for name in whole[0] if name not in BY_THE_CLOCK]
