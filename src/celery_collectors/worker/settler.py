@@ -89,9 +89,12 @@ class Settler:
         except Exception as error:  # noqa: BLE001 - those that end next must be settled, whatever it was
             self._drop(*(one.grant.held for one in ended))
             log.warning("%d runs could not be settled; their leases will lapse instead: %r", len(ended), error)
-        loop = ended[0].settled.get_loop()
-        with suppress(RuntimeError):  # that loop was left, and has ended since
-            loop.call_soon_threadsafe(_release, [one.settled for one in ended])
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+        for one in ended:
+            by_loop[one.settled.get_loop()].append(one.settled)
+        for loop, settled in by_loop.items():
+            with suppress(RuntimeError):  # that loop was left, and has ended since
+                loop.call_soon_threadsafe(_release, settled)
 
 
 def _release(settled: Sequence[asyncio.Future[None]]) -> None:
