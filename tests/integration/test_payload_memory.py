@@ -59,14 +59,14 @@ def through_all_stages(world: Payloads, count: int, deadline: float) -> tuple[in
 
 
 @pytest.mark.alone
-def test_two_million_integers_of_each_source_leave_a_process_as_small_as_it_was(
+def test_three_million_integers_of_each_source_leave_a_process_as_small_as_it_was(
     ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a list they would take 72 MB, those of one run alone; encoded and held whole, 30 MB of all runs."""
+    """Those of one run would take 108 MB as a list, and 15 MB encoded; a few blobs more or less are nothing of that."""
     with payloads_in(f"file://{tmp_path}/payloads", ledger_url, tmp_path, monkeypatch) as world:
-        before, after, cpu_s = through_all_stages(world, 2_000_000, 60)
+        before, after, cpu_s = through_all_stages(world, 3_000_000, 60)
         print(f"{before / MB:.0f} MB, at most {after / MB:.0f} MB; {cpu_s:.1f} s of processor time")
-        assert after - before < 20 * MB
+        assert after - before < 15 * MB
 
 
 class Overheard:
