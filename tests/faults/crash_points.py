@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
@@ -35,18 +35,18 @@ class Point:
         of, name: The class and its method that is wrapped; none where the app's own code asks.
         after: Whether it has returned.
         when: Whether this is the call, by its positional arguments and what it returned.
-        again: Whose function is called once more for it, because nobody has heard of what it did.
+        again: Whose functions are called once more for it, because nobody has heard of what they did.
         beside: Whether the thread or process that meets it is not the one that executes, which is further by then.
-        warm: Whether the worker has answered one request before, and knows how long its stages take.
+        warm: Settings, where the worker has answered one request before, and knows how long its runs and stages take.
     """
 
     of: type | None = None
     name: str = ""
     after: bool = False
     when: Callable[[Call, Any], bool] = lambda _call, _result: True
-    again: str = ""
+    again: tuple[str, ...] = ()
     beside: bool = False
-    warm: bool = False
+    warm: Mapping[str, float] = field(default_factory=dict)
 
 
 def _of_run(call: Call, _: Any) -> bool:
@@ -73,19 +73,32 @@ def _named_in_message(call: Call, _: Any) -> bool:
     return str((call[0]._request_dict.get(HEADER) or {}).get("ref")).isdigit()
 
 
+def _of_pack(call: Call, _: Any) -> bool:
+    return len(call[1]) > 1 and _ref(call[1][0]).isdigit()
+
+
+def _settles(ref: str) -> Callable[[Call, Any], bool]:
+    return lambda call, _: len(call[1]) > 1 and call[1][0].held.ref == ref
+
+
 def _leaves_open(call: Call, _: Any) -> bool:
     return bool(call[1] == "open" and not call[3]["seal"])
 
 
+KNOWN = {"short_s": 1.0, "shards": 1}  # each shard learns for itself
+ALONE = KNOWN | {"message_s": 1e-6}
+PACKED = KNOWN | {"message_s": 1.0, "pack_s": 10.0}
+ALONG = PACKED | {"inline_bytes": 50_000}  # only what is small is handed from one stage to the next
+
 POINTS: dict[str, Point] = {
     "before start": Point(of=Ledger, name="start", when=_of_run),
     "after start": Point(of=Ledger, name="start", when=_of_run, after=True),
-    "in the collector": Point(again="collector"),
-    "in a coroutine": Point(again="collector"),
+    "in the collector": Point(again=("collector",)),
+    "in a coroutine": Point(again=("collector",)),
     "after the payload is written": Point(
-        of=PayloadWriter, name="close", after=True, when=_is_stored, again="collector"
+        of=PayloadWriter, name="close", after=True, when=_is_stored, again=("collector",)
     ),
-    "before settle": Point(of=Ledger, name="settle", when=_of_run, again="collector"),
+    "before settle": Point(of=Ledger, name="settle", when=_of_run, again=("collector",)),
     "after settle": Point(
         of=Ledger,
         name="settle",
@@ -100,21 +113,51 @@ POINTS: dict[str, Point] = {
         name="settle",
         after=True,
         when=lambda call, reply: _moves_on(call, reply) and bool(reply.next),
-        warm=True,
+        warm=ALONE,
     ),
     "after publish, before the confirm": Point(of=Dispatcher, name="send", after=True),
     "after the confirm, before the ledger hears of it": Point(
         of=Ledger, name="published", beside=True, when=lambda call, _: bool(call[1])
     ),
-    "in the gathering": Point(again="gathering"),
-    "in the cleanup": Point(again="cleanup"),
-    "in the process": Point(again="process"),
-    "before advance": Point(of=Ledger, name="settle", when=_of("gathering"), again="gathering"),
+    "in the gathering": Point(again=("gathering",)),
+    "in the cleanup": Point(again=("cleanup",)),
+    "in the process": Point(again=("process",)),
+    "before advance": Point(of=Ledger, name="settle", when=_of("gathering"), again=("gathering",)),
     "after advance": Point(of=Ledger, name="settle", after=True, when=_of("gathering")),
-    "before the last advance": Point(of=Ledger, name="settle", when=_of("process"), again="process"),
+    "before the last advance": Point(of=Ledger, name="settle", when=_of("process"), again=("process",)),
     "after the last advance": Point(of=Ledger, name="settle", after=True, when=_of("process")),
     "before the acknowledgement": Point(of=Request, name="acknowledge", beside=True, when=_named_in_message),
     "after the acknowledgement": Point(of=Request, name="acknowledge", beside=True, after=True, when=_named_in_message),
+    "before a pack is fetched": Point(of=Ledger, name="start_together", when=_of_pack, warm=PACKED),
+    "after a pack is fetched": Point(of=Ledger, name="start_together", when=_of_pack, after=True, warm=PACKED),
+    "in the middle of a pack": Point(again=("collector", "collector"), warm=PACKED),
+    "before a pack is settled": Point(
+        of=Ledger, name="settle_together", when=_settles("0"), again=("collector", "collector"), warm=PACKED
+    ),
+    "between a pack's settling and the stage it goes on with": Point(
+        of=Ledger,
+        name="settle_together",
+        after=True,
+        when=lambda call, reply: _settles("0")(call, reply) and bool(reply.next),
+        warm=PACKED,
+    ),
+    "between a pack's settling and publish": Point(
+        of=Ledger,
+        name="settle_together",
+        after=True,
+        when=lambda call, reply: _settles("0")(call, reply) and bool(reply.orders),
+        warm=PACKED | {"short_s": 1e-6},
+    ),
+    "before all stages are settled together": Point(
+        of=Ledger,
+        name="settle_together",
+        when=_settles("gathering"),
+        again=("gathering", "cleanup", "process"),
+        warm=ALONG,
+    ),
+    "after all stages are settled together": Point(
+        of=Ledger, name="settle_together", when=_settles("gathering"), after=True, warm=ALONG
+    ),
 }
 OF_A_CLIENT: dict[str, Point] = {
     "between two chunks of an open": Point(of=Ledger, name="_reply", after=True, when=_leaves_open),

@@ -38,6 +38,7 @@ def small(topic: str) -> list[str]:
 @collectors.collector(topics="dying*")
 def large(topic: str) -> Iterator[str]:
     note("collector")
+    crash.here("in the middle of a pack")
     yield from LINES
 
 

@@ -31,9 +31,9 @@ IN_WORDS: dict[tuple[Who, str], str] = {
     ("worker", "threads"): "a whole worker with threads is killed",
 }
 NOT_IN_A_CHORD = {name for name in POINTS if "coroutine" in name or "cleanup" in name or "process" in name} | {
-    "between settle and the stage it goes on with",  # its callback is always a message
     "before the last advance",
     "after the last advance",
+    *(name for name in POINTS if POINTS[name].warm),  # members and the callback are always messages
 }
 
 
@@ -58,7 +58,7 @@ class Case:
         """How often each function is called, all in all."""
         stages = ["gathering"] if self.flow == "chord" else ["gathering", "cleanup", "process"]
         expected = {"collector": 1 if "coroutine" in self.point else 2} | dict.fromkeys(stages, 1)
-        if again := POINTS[self.point].again:
+        for again in POINTS[self.point].again:
             expected[again] += 1
         return expected
 
@@ -75,8 +75,7 @@ class Ended:
 
 def live_through(engine: Engine, case: Case) -> Ended:
     """Let somebody die at a point, bring back a whole worker, as a supervisor does, and look at the answer."""
-    known = {"short_s": 1.0, "shards": 1} if POINTS[case.point].warm else {}  # each shard learns for itself
-    with world(engine, case.point, case.who, **known) as here:
+    with world(engine, case.point, case.who, **POINTS[case.point].warm) as here:
         if POINTS[case.point].warm:
             _warm_up(here, case)
         here.arm()
@@ -97,6 +96,7 @@ def _warm_up(here: World, case: Case) -> None:
     here.worker(case.pool)
     request, is_right = _ask(here, case)
     assert judge(request, is_right) == "once"
+    here.collectors.configure()  # who asks looks at what is known once in a while only
     here.forget_notes()
 
 
