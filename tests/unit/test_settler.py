@@ -174,6 +174,24 @@ def test_a_loop_that_was_left_does_no_harm_to_the_one_in_its_place(
     turning.settle(settler, grant("3")).result(5)
 
 
+def test_it_waits_for_a_thread_to_be_had(ledger: Ledger, settler: Settler, turning: Turning) -> None:
+    submit, failed = settler._executor.submit, []
+
+    def fails_once(work: Callable[[], Any]) -> Any:
+        if not failed:
+            failed.append(work)
+            raise RuntimeError("can't start new thread")
+        return submit(work)
+
+    settler._executor.submit = fails_once  # type: ignore[method-assign]
+    ledger.gate.set()
+    for one in [turning.settle(settler, grant(ref)) for ref in "01"]:
+        one.result(5)
+    turning.settle(settler, grant("2")).result(5)
+    assert failed
+    assert ledger.dropped == []
+
+
 def test_whoever_waits_no_more_does_no_harm(ledger: Ledger, settler: Settler, turning: Turning) -> None:
     first = turning.settle(settler, grant("0"))
     until(lambda: ledger.calls)
