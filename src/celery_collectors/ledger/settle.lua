@@ -5,6 +5,7 @@
 -- A: request_id, who (optional), ended [{ref, generation, attempt, step (of a chain), state, items, bytes, run_ms,
 --    error, jitter, again_ms (a task asked to be tried again after so long)}...]
 -- ARGV[2...]: of each, the value of an answer; or the call that a task asked to be tried again with
+load(A.request_id, refs_of(A.ended))
 local head = get_head(A.request_id)
 local reply, each = { orders = {} }, {}
 
@@ -48,7 +49,6 @@ local function settle(one, value)
   return { kept = true, state = rec.state, delay_ms = delay_ms }
 end
 
-if head and #A.ended > 1 then load_recs(head.id, refs_of(A.ended)) end
 for at, one in ipairs(A.ended) do
   each[at] = settle(one, ARGV[at + 1])
   each[at].ref = one.ref
