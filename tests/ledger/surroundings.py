@@ -294,7 +294,8 @@ class Surroundings(RuleBasedStateMachine):
         for order in reply.orders:
             before = self.before.get(order.request_id)
             record = before and before.records.get(order.ref)
-            assert not record or self.world.clock() >= record["queued_at"], f"{order.ref} is not due yet"
+            due_at = (record or {}).get("queued_at", 0)  # what has ended has none, until it is tried again
+            assert self.world.clock() >= due_at, f"{order.ref} is not due yet"
         self.in_hand += reply.orders
         if reply.next is not None:
             self._begun(reply.next, process)
