@@ -40,7 +40,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the group's own options; without any argument, help is what was meant."""
         with one_line_errors(ctx):
-            if not args:
+            if not args and not ctx.resilient_parsing:
                 click.echo(ctx.get_help())
                 ctx.exit()
             return super().parse_args(ctx, args)
