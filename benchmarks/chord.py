@@ -6,31 +6,27 @@ Same broker, same Redis, same number of processes, same events; started the same
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-from rich.console import Console
-
-from benchmarks.contender import Contender, Flow, TooSlow, running
+from benchmarks.contender import Contender, TooSlow, celery_flow, running
 from benchmarks.figures import Measure, compare
-from benchmarks.journal import WrongWork
-from benchmarks.machine import machine, versions
+from benchmarks.report import Bars, Finding, Measured
+from benchmarks.running import Benchmark, say
 from benchmarks.servers import Servers, servers
 from benchmarks.tables import compared, processes
 
+RAW, OURS = "benchmarks.flows.raw", "benchmarks.flows.ours"
 FLOWS = (
-    Flow("raw", "benchmarks.flows.raw", {}),
-    Flow("each", "benchmarks.flows.ours", {"BENCH_MESSAGES": "each"}),
-    Flow("auto", "benchmarks.flows.ours", {"BENCH_MESSAGES": "auto"}),
+    celery_flow("raw", RAW, {"BENCH_EVENTS": "1"}, options=["-E"]),
+    celery_flow("each", OURS, {"BENCH_MESSAGES": "each"}, options=["-E"]),
+    celery_flow("auto", OURS, {"BENCH_MESSAGES": "auto"}, options=["-E"]),
 )
-AIMS = {"each": 1.0, "auto": 2.0}
+AIMS = {"each": 1.3, "auto": 2.0}
 STARTS = {"task": "started by the task collector_request", "client": "started straight from the client"}
 MEASURES = (
     Measure("requests_s", "requests/s", True),
@@ -46,60 +42,59 @@ class Size(NamedTuple):
         rounds: How often every contender has its turn, for each start.
         in_flight: Requests put in at once.
         singles: Requests put in one after another.
-        limit_s: When what is not done is given up.
     """
 
     rounds: int
     in_flight: int
     singles: int
-    limit_s: float
 
 
-FULL = Size(rounds=3, in_flight=1000, singles=100, limit_s=570)
-QUICK = Size(rounds=1, in_flight=200, singles=30, limit_s=105)
+FULL = Size(rounds=3, in_flight=1000, singles=100)
+QUICK = Size(rounds=1, in_flight=200, singles=30)
 WARM_UP = 20
 
-Measured = dict[str, dict[str, list[dict[str, Any]]]]
+Rounds = dict[str, dict[str, list[dict[str, Any]]]]
 """By start and contender, its rounds."""
 
 
-@click.command
-@click.option("--quick", is_flag=True, help="One round of a fifth of the load: under two minutes, and rough.")
-@click.option("--json", "as_json", is_flag=True, help="One object on standard output, with every round's figures.")
-def chord(quick: bool, as_json: bool) -> None:
-    """Run main's workflow beside the same on Celery's own chord."""
+def measure(quick: bool, ends_at: float) -> Measured:
+    """Run the contenders in turn, as often as there is time for."""
     size = QUICK if quick else FULL
-    people = Console(stderr=as_json)
-    try:
-        report = _run(size)
-    except (WrongWork, TooSlow) as error:
-        raise click.ClickException(f"{error} (the machine's load is {os.getloadavg()[0]:.1f})") from error
-    for start, title in STARTS.items():
-        people.print(compared(f"{title}, {size.in_flight:,} in flight", report["compared"][start], MEASURES))
-    people.print(processes(report["rounds"], "raw"))
-    if as_json:
-        click.echo(json.dumps(report))
-
-
-def _run(size: Size) -> dict[str, Any]:
-    began_at = time.monotonic()
-    ends_at = began_at + size.limit_s
-    report: dict[str, Any] = {"benchmark": "chord", "size": size._asdict(), "machine": machine()}
     with ExitStack() as stack:
-        both = stack.enter_context(servers())
-        report["versions"] = versions() | both.versions()
+        both = stack.enter_context(servers(len(FLOWS)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-bench-")))
         contenders = [stack.enter_context(one) for one in _contenders(both, folder)]
-        report["rounds"] = measured = _measure(contenders, size, ends_at)
-    report["compared"] = {start: compare(_figures(rounds), "raw", AIMS, MEASURES) for start, rounds in measured.items()}
-    return report | {"took_s": round(time.monotonic() - began_at, 1)}
+        rounds = _measure(contenders, size, ends_at)
+        return _found(size, rounds, both.versions())
+
+
+def _found(size: Size, rounds: Rounds, versions: dict[str, str]) -> Measured:
+    found = {start: compare(_figures(turns), "raw", AIMS, MEASURES) for start, turns in rounds.items()}
+    tables = [
+        compared(f"{title}, {size.in_flight:,} in flight", found[start], MEASURES) for start, title in STARTS.items()
+    ]
+    return Measured(
+        findings=[
+            Finding(f"{name}, {STARTS[start]}: requests/s", one["ratios"]["requests_s"], "×", AIMS[name])
+            for start, contenders in found.items()
+            for name, one in contenders.items()
+            if "ratios" in one
+        ],
+        details={"size": size._asdict(), "compared": found, "rounds": rounds},
+        pictures=[
+            Bars(title, "requests/s", {name: one["medians"]["requests_s"] for name, one in found[start].items()})
+            for start, title in STARTS.items()
+        ],
+        tables=[*tables, processes(rounds, "raw")],
+        versions=versions,
+    )
 
 
 def _contenders(both: Servers, folder: Path) -> Iterator[Any]:
     return (running(flow, both, number=number, folder=folder) for number, flow in enumerate(FLOWS))
 
 
-def _measure(contenders: Sequence[Contender], size: Size, ends_at: float) -> Measured:
+def _measure(contenders: Sequence[Contender], size: Size, ends_at: float) -> Rounds:
     """Round after round, as many as there is time for; every contender has its turn at every start in each.
 
     Raises:
@@ -110,14 +105,14 @@ def _measure(contenders: Sequence[Contender], size: Size, ends_at: float) -> Mea
             contender.burst(start, WARM_UP, ends_at=ends_at)
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
     for number in range(size.rounds):
-        _say(f"round {number + 1} of {size.rounds}")
+        say(f"round {number + 1} of {size.rounds}")
         first = number % len(contenders)
         try:
             rounds.append(_round([*contenders[first:], *contenders[:first]], size, ends_at))
         except TooSlow as error:
             if not rounds:
                 raise
-            _say(f"not counted: {error}")
+            say(f"not counted: {error}")
             break
     return {start: {one.name: [turns[start][one.name] for turns in rounds] for one in contenders} for start in STARTS}
 
@@ -128,7 +123,7 @@ def _round(contenders: Sequence[Contender], size: Size, ends_at: float) -> dict[
         for contender in contenders:
             turn = turns[start][contender.name] = _turn(contender, start, size, ends_at)
             rate, p50_ms = turn["burst"]["requests_s"], turn["idle"]["p50_ms"]
-            _say(f"  {contender.name}, {title}: {rate:.1f} requests/s, idle p50 {p50_ms:.1f} ms")
+            say(f"  {contender.name}, {title}: {rate:.1f} requests/s, idle p50 {p50_ms:.1f} ms")
     return turns
 
 
@@ -136,10 +131,6 @@ def _turn(contender: Contender, start: str, size: Size, ends_at: float) -> dict[
     load = os.getloadavg()[0]
     burst = contender.burst(start, size.in_flight, ends_at=ends_at)
     return {"load": round(load, 2), "burst": burst, "idle": contender.singles(start, size.singles, ends_at=ends_at)}
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _figures(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, float]]]:
@@ -150,3 +141,6 @@ def _figures(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str
         ]
         for name, turns in rounds.items()
     }
+
+
+CHORD = Benchmark("chord", "main's workflow beside the same on Celery's own chord", measure)

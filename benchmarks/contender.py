@@ -7,20 +7,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from select import select
 from typing import Any, NamedTuple
 
 import click
+import psutil
 
-from benchmarks.cpu import cpu_s, spent
+from benchmarks.cpu import cpu_s, peak_mb, spent
 from benchmarks.figures import percentile
 from benchmarks.journal import Journal, Line, check, processed
 from benchmarks.servers import Servers, delete_queues
 from tests.servers.server import end, start
 
-POOL = ("-P", "prefork", "-c", "2", "-E")
+PROCESSES = 2  # of every contender's worker
 QUIET_S = 0.5  # after a burst: what is written after the last task's end, and what comes twice
 PAUSE_S = 0.03  # between single requests, likewise
 POLL_S = 0.005
@@ -31,11 +33,27 @@ class TooSlow(Exception):
 
 
 class Flow(NamedTuple):
-    """What a contender runs: a module with an app and a ``collector_request``, and what its environment says."""
+    """What a contender runs.
+
+    Attributes:
+        name: The contender's.
+        module: Has what :mod:`benchmarks.sender` calls.
+        worker: What starts its worker, after the Python; nothing if its sender starts all it needs.
+        env: What its environment says.
+        python: In whose environment it runs.
+    """
 
     name: str
     module: str
-    env: Mapping[str, str]
+    worker: Sequence[str]
+    env: Mapping[str, str] = {}
+    python: str = sys.executable
+
+
+def celery_flow(name: str, module: str, env: Mapping[str, str] | None = None, *, options: Sequence[str] = ()) -> Flow:
+    """A flow on a Celery worker with two processes."""
+    pool = ("-P", "prefork", "-c", str(PROCESSES), "-n", f"{name}@bench")
+    return Flow(name, module, ("-m", "celery", "-A", module, "worker", *pool, *options), env or {})
 
 
 class Sender(NamedTuple):
@@ -44,29 +62,37 @@ class Sender(NamedTuple):
     process: subprocess.Popen[str]
     log: Path
 
-    def send(self, way: str, count: int) -> dict[str, float]:
-        """Let it start requests; return when it began and when it had sent them, in seconds."""
+    def send(self, way: str, count: int, *, ends_at: float) -> dict[str, Any]:
+        """Let it start requests; return when it began and when it was done, in seconds, and what it found.
+
+        Raises:
+            TooSlow: when it is later than ``ends_at`` on the monotonic clock.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{way} {count}\n")
         self.process.stdin.flush()
+        if not select([self.process.stdout], [], [], max(0.0, ends_at - time.monotonic()))[0]:
+            raise TooSlow(f"a sender was still at '{way} {count}' when the time was over")
         answer = self.process.stdout.readline()
         if not answer:
             raise click.ClickException(f"a sender has ended:\n{_end_of(self.log)}")
-        sent: dict[str, float] = json.loads(answer)
+        sent: dict[str, Any] = json.loads(answer)
         return sent
 
 
 class Worker(NamedTuple):
-    """A Celery worker: what watches over it, and where it says what it does and which its main process is."""
+    """A worker: what watches over it, and where it says what it does."""
 
     guard: subprocess.Popen[bytes]
     log: Path
-    pidfile: Path
 
     def pid(self) -> int:
         """Its main process; 0 while it is starting."""
-        return int(self.pidfile.read_text()) if self.pidfile.exists() else 0
+        with suppress(psutil.Error):
+            beside = psutil.Process(self.guard.pid).children()
+            return next((child.pid for child in beside if child.name() != "bash"), 0)
+        return 0
 
     def check(self) -> None:
         """Fail if it has ended, with what it said last; it may still be starting."""
@@ -83,14 +109,14 @@ class Contender:
 
     Args:
         flow: What it runs.
-        worker: Its worker.
+        worker: Its worker, if it has one.
         sender: The process that starts its requests.
         journal: What its tasks have done.
         pids: By name, other processes whose CPU time counts, too.
     """
 
     def __init__(
-        self, flow: Flow, worker: Worker, sender: Sender, *, journal: Journal, pids: Mapping[str, int]
+        self, flow: Flow, worker: Worker | None, sender: Sender, *, journal: Journal, pids: Mapping[str, int]
     ) -> None:
         self.name = flow.name
         self._worker = worker
@@ -106,7 +132,7 @@ class Contender:
             TooSlow: when it is later than ``ends_at`` on the monotonic clock.
         """
         before = self._cpu_s()
-        sent = self._sender.send(way, requests)
+        sent = self._sender.send(way, requests, ends_at=ends_at)
         lines = self._await(requests, ends_at)
         time.sleep(QUIET_S)
         lines += self._journal.read()
@@ -129,7 +155,7 @@ class Contender:
         took_ms = []
         before = self._cpu_s()
         for _ in range(requests):
-            began_at_s = self._sender.send(way, 1)["began_at_s"]
+            began_at_s = self._sender.send(way, 1, ends_at=ends_at)["began_at_s"]
             lines = self._await(1, ends_at)
             time.sleep(PAUSE_S)
             check([*lines, *self._journal.read()], 1)
@@ -141,8 +167,25 @@ class Contender:
             "cpu_ms": spent(before, self._cpu_s(), requests),
         }
 
+    def ask(self, way: str, count: int, *, ends_at: float) -> dict[str, Any]:
+        """Let the sender ask, await the answer and check it; return what it found, with the time and the CPU time.
+
+        Raises:
+            TooSlow: as :meth:`burst`.
+        """
+        before = self._cpu_s()
+        answer = self._sender.send(way, count, ends_at=ends_at)
+        took_s = answer.pop("sent_at_s") - answer.pop("began_at_s")
+        return {**answer, "took_s": took_s, "cpu_s": sum(spent(before, self._cpu_s(), 1000).values())}
+
+    def peak_mb(self) -> float:
+        """The most memory that one process of the worker has held so far, in MB."""
+        assert self._worker is not None
+        main = psutil.Process(self._worker.pid())
+        return max(peak_mb(process.pid) for process in (main, *main.children(recursive=True)))
+
     def _cpu_s(self) -> dict[str, float]:
-        return cpu_s({"worker": self._worker.pid(), **self._others})
+        return cpu_s(self._others | ({"worker": self._worker.pid()} if self._worker else {}))
 
     def _await(self, requests: int, ends_at: float) -> list[Line]:
         lines: list[Line] = []
@@ -150,7 +193,8 @@ class Contender:
         while ended < requests:
             if time.monotonic() > ends_at:
                 raise TooSlow(f"{self.name}: {ended} of {requests} requests had ended when the time was over")
-            self._worker.check()
+            if self._worker:
+                self._worker.check()
             time.sleep(POLL_S)
             new = self._journal.read()
             ended += sum(1 for _ in processed(new))
@@ -161,30 +205,36 @@ class Contender:
 @contextmanager
 def running(flow: Flow, servers: Servers, *, number: int, folder: Path) -> Iterator[Contender]:
     """Start a flow's worker and sender; both are stopped when the block ends."""
-    queue = f"bench.{flow.name}.{os.getpid()}"
+    env = environment(flow, servers, number=number, folder=folder)
     journal = folder / f"{flow.name}.journal"
     journal.touch()
-    env = os.environ | flow.env | {
-        "BENCH_QUEUE": queue,
-        "CELERY_BROKER_URL": servers.broker_url,
-        "CELERY_RESULT_BACKEND": servers.database(number),
-    }  # fmt: skip
+    working = env | {"BENCH_JOURNAL": str(journal)}
     with ExitStack() as stack:
-        stack.callback(delete_queues, servers.broker_url, queue)
-        worker = stack.enter_context(_worker(flow, env | {"BENCH_JOURNAL": str(journal)}, folder))
-        sender = stack.enter_context(_sender(flow, env, folder))
+        stack.callback(delete_queues, servers.broker_url, env["BENCH_QUEUE"])
+        worker = stack.enter_context(worker_of(flow, working, folder)) if flow.worker else None
+        sender = stack.enter_context(_sender(flow, env if flow.worker else working, folder))
         reading = Journal(journal)
         stack.callback(reading.close)
         yield Contender(flow, worker, sender, journal=reading, pids=servers.pids())
 
 
+def environment(flow: Flow, servers: Servers, *, number: int, folder: Path) -> dict[str, str]:
+    """What a flow's processes are told: where everything is, and what is theirs alone."""
+    return os.environ | flow.env | {
+        "BENCH_QUEUE": f"bench.{flow.name}.{os.getpid()}",
+        "BENCH_FOLDER": str(folder),
+        "CELERY_BROKER_URL": servers.broker_url,
+        "CELERY_RESULT_BACKEND": servers.database(number),
+    }  # fmt: skip
+
+
 @contextmanager
-def _worker(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
-    log, pidfile = folder / f"{flow.name}.worker.log", folder / f"{flow.name}.pid"
-    command = [sys.executable, "-m", "celery", "-A", flow.module, "worker", *POOL, "-n", f"{flow.name}@bench"]
-    guard = start([*command, f"--pidfile={pidfile}"], log, env)
+def worker_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
+    """Start a flow's worker; it is stopped when the block ends."""
+    log = folder / f"{flow.name}.worker.log"
+    guard = start([flow.python, *flow.worker], log, env)
     try:
-        yield Worker(guard, log, pidfile)
+        yield Worker(guard, log)
     finally:
         end(guard)
 
@@ -192,7 +242,7 @@ def _worker(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Worker
 @contextmanager
 def _sender(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
     log = folder / f"{flow.name}.sender.log"
-    command = [sys.executable, "-m", "benchmarks.sender", flow.module]
+    command = [flow.python, "-m", "benchmarks.sender", flow.module]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -200,5 +250,7 @@ def _sender(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender
     try:
         yield Sender(process, log)
     finally:
-        process.kill()
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            with suppress(psutil.Error):
+                one.kill()
         process.communicate()

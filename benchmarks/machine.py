@@ -7,6 +7,10 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+import psutil
+
+LOOK_S = 1.0
+BUSY_SHARE = 0.25
 PACKAGES = ("celery-collectors", "celery", "kombu", "billiard", "amqp", "redis")
 
 
@@ -22,3 +26,17 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Python and the packages that are measured."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def busy() -> list[str]:
+    """What is to be said about a machine that does other work: nothing, or one line."""
+    share = psutil.cpu_percent(interval=LOOK_S) / 100
+    return [] if share < BUSY_SHARE else [too_busy(share)]
+
+
+def too_busy(share: float) -> str:
+    """The line."""
+    return (
+        f"this machine is too busy for figures: other work took {share:.0%} of its CPU before anything was started; "
+        "ratios are less affected, and CPU time least. Run it again when nothing else runs"
+    )

@@ -16,7 +16,8 @@ from kombu import Connection
 from tests.servers import rabbitmq
 from tests.servers import redis as redis_server
 
-DATABASES = (13, 14, 15)  # of the Redis: one for each contender; a given one must not have anything in them
+LAST_DATABASE = 15  # of the Redis; from there downwards, one for each contender, and a given one must have them empty
+SUFFIXES = ("", ".v1", ".DQ", ".XQ")  # Celery's; this package's; dramatiq's for what is delayed and what is dead
 
 
 class Servers(NamedTuple):
@@ -27,7 +28,7 @@ class Servers(NamedTuple):
 
     def database(self, number: int) -> str:
         """The URL of a contender's own database."""
-        return urlsplit(self.redis_url)._replace(path=f"/{DATABASES[number]}").geturl()
+        return urlsplit(self.redis_url)._replace(path=f"/{LAST_DATABASE - number}").geturl()
 
     def pids(self) -> dict[str, int]:
         """The servers' processes, of those that are on this machine."""
@@ -46,13 +47,13 @@ class Servers(NamedTuple):
 
 
 @contextmanager
-def servers() -> Iterator[Servers]:
-    """Two servers that answer; what is written into given ones is taken away again."""
+def servers(contenders: int) -> Iterator[Servers]:
+    """Two servers that answer, and a database for each contender; what is written into given ones goes at the end."""
     with ExitStack() as running:
         broker_url = os.environ.get(rabbitmq.VARIABLE) or running.enter_context(rabbitmq.rabbitmq_of_our_own()).url
         redis_url = os.environ.get(redis_server.VARIABLE) or running.enter_context(redis_server.redis_of_our_own()).url
         both = Servers(broker_url, redis_url)
-        for number in range(len(DATABASES)):
+        for number in range(contenders):
             running.enter_context(_empty(both.database(number)))
         yield both
 
@@ -69,5 +70,5 @@ def _empty(url: str) -> Iterator[None]:
 def delete_queues(broker_url: str, prefix: str) -> None:
     """Delete a contender's queues from a broker that may be somebody's."""
     with Connection(broker_url) as connection:
-        for name in (prefix, f"{prefix}.v1"):
-            connection.default_channel.queue_delete(name)
+        for suffix in SUFFIXES:
+            connection.default_channel.queue_delete(prefix + suffix)

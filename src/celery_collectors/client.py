@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from celery import Celery
 
@@ -13,13 +16,14 @@ from celery_collectors.dispatch import Dispatcher, Teller
 from celery_collectors.errors import IdempotencyError, UnavailableError
 from celery_collectors.ledger import Ledger, Order
 from celery_collectors.ledger.reading import Reader
-from celery_collectors.payloads import PayloadStore
-from celery_collectors.plan import Plan, first_orders
+from celery_collectors.ledger.stores import payload_store
+from celery_collectors.plan import Pack, Plan, first_orders, messages_of
 from celery_collectors.settings import Settings
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0  # somebody waits for the answer, if only to hear that there is none
+KNOWN_FOR_S = 2.0  # run times change slowly, and a client may ask a thousand times a second
 
 
 class Client:
@@ -33,9 +37,12 @@ class Client:
 
     def __init__(self, app: Celery, ledger_url: str, settings: Settings) -> None:
         self.ledger = Ledger.from_url(ledger_url, settings, patience_s=PATIENCE_S)
-        self.reader = Reader(self.ledger, PayloadStore.of(self.ledger.client, settings), accepted(app))
+        self.store = payload_store(self.ledger, settings, patience_s=PATIENCE_S)
+        self.reader = Reader(self.ledger, self.store, accepted(app))
         self._dispatcher = Dispatcher(app, self.reader, settings)
         self._teller = Teller(self._dispatcher, self.ledger)
+        self._settings = settings
+        self._known: dict[str, tuple[float, Mapping[str, float]]] = {}
 
     def ask(
         self,
@@ -81,12 +88,37 @@ class Client:
             result_id=plan.result_id,
         )
         if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
-            self.publish([*first_orders(plan, request_id, priority), *opened.orders])
+            self.publish([*self._first(plan, request_id, messages, priority), *opened.orders])
         elif (found := self.reader.report(request_id)).topic != plan.topic:
             raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
         return request_id
 
-    def publish(self, orders: Sequence[Order]) -> None:
+    def _first(self, plan: Plan, request_id: str, messages: str, priority: str) -> list[Order | Pack]:
+        if messages != "auto":
+            return list(first_orders(plan, request_id, priority))
+        groups = messages_of(plan, self.run_times(request_id), self._settings)
+        return list(first_orders(plan, request_id, priority, groups))
+
+    def run_times(self, request_id: str) -> Mapping[str, float]:
+        """How long runs are known to take where this request lies: milliseconds by task, as of a moment ago."""
+        return self._run_times_on(self.ledger.shard_of(request_id))
+
+    def run_times_everywhere(self) -> Mapping[str, float]:
+        """The same, wherever a request may lie: the average over all shards that know."""
+        by_task: dict[str, list[float]] = defaultdict(list)
+        for shard in self.ledger.shards:
+            for task, run_ms in self._run_times_on(shard).items():
+                by_task[task].append(run_ms)
+        return {task: fmean(known) for task, known in by_task.items()}
+
+    def _run_times_on(self, shard: str) -> Mapping[str, float]:
+        read_at, known = self._known.get(shard, (-KNOWN_FOR_S, {}))
+        if time.monotonic() - read_at >= KNOWN_FOR_S:
+            known = self.ledger.run_times(shard)
+            self._known[shard] = (time.monotonic(), known)
+        return known
+
+    def publish(self, orders: Sequence[Order | Pack]) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""
         try:
             self._dispatcher.send(orders)

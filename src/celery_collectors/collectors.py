@@ -12,9 +12,10 @@ import msgspec
 from celery import Celery, current_task
 
 from celery_collectors.client import Client
-from celery_collectors.dispatch import PRIORITIES
+from celery_collectors.dispatch import PACK_TASK, PRIORITIES
 from celery_collectors.errors import DeclarationError, NoLedgerError, RequestError, RequestUnknown
 from celery_collectors.events import Hook
+from celery_collectors.explain import Explanation, explain
 from celery_collectors.handle import Request
 from celery_collectors.ledger import WorkerBeat
 from celery_collectors.ledger.reading import Page
@@ -75,6 +76,7 @@ class Collectors:
             hooks=hooks,
         )
         install(self._runtime, lambda task: isinstance(task, CollectorsTask))
+        app.task(name=PACK_TASK, base=CollectorsTask, shared=False, collectors_runtime=self._runtime)(pack)
         setattr(app, ATTRIBUTE, self)
 
     @classmethod
@@ -299,9 +301,33 @@ class Collectors:
             messages=messages or self.settings.messages,
             priority=priority,
             request_id=asked_id,
-            key=None if asked_id is not None else key or task_key(msgspec.json.encode(plan)),
+            key=None if asked_id is not None else key or task_key(lambda: msgspec.json.encode(plan)),
         )
         return Request(request_id, self.client)
+
+    def explain(
+        self,
+        topic: str,
+        *,
+        min_ok: int = 1,
+        required: Sequence[str] = (),
+        first: int | None = None,
+        only: Sequence[str] = (),
+        messages: str | None = None,
+    ) -> Explanation:
+        """Tell what :meth:`request` would make of the same question, and ask nothing.
+
+        Takes what it takes, as far as the plan depends on it. Run times are an average over the ledger's shards,
+        each of which learns by itself.
+
+        Raises:
+            RequestError: when the question can't be asked.
+            LedgerUnavailable: when the ledger, which knows how long runs take, does not answer.
+        """
+        check_word("messages", messages or self.settings.messages, ("auto", "each"))
+        plan = self._plan(topic, Policy(min_ok=min_ok, required=as_names("required", required), first=first), only)
+        known_ms = self.client.run_times_everywhere()
+        return explain(plan, known_ms, self.settings, messages=messages or self.settings.messages)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:
         return make_plan(self.registry, topic, policy=policy, settings=self.settings, only=as_names("only", only))
@@ -341,6 +367,7 @@ class Collectors:
         return run_local(
             self.registry,
             plan,
+            self.settings,
             deadline_s=deadline_s,
             finish_s=finish_s,
             hooks=self._runtime.hooks,
@@ -389,12 +416,24 @@ class Collectors:
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, Client(self.app, self.ledger_url, self.settings))
 
 
-def task_key(question: bytes) -> str | None:
+def pack(topic: str, **_about: str) -> None:
+    """The task whose message calls for several runs at once; only our own messages mean anything to it.
+
+    Raises:
+        RequestError: when it is called otherwise.
+    """
+    raise RequestError(f"{PACK_TASK} is sent by celery-collectors itself; ask with collectors.request({topic!r})")
+
+
+def task_key(question: Callable[[], bytes]) -> str | None:
     """Inside a task: its id and the question, so that a second delivery finds the first one's request.
 
     What a task does when it is tried again is not a second delivery.
+
+    Args:
+        question: Puts into words what is asked; called inside a task only.
     """
     if not current_task or not current_task.request.id:
         return None
     request = current_task.request
-    return f"{request.id}:{request.retries or 0}:{hashlib.sha256(question).hexdigest()[:16]}"
+    return f"{request.id}:{request.retries or 0}:{hashlib.sha256(question()).hexdigest()[:16]}"

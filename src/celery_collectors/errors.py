@@ -16,6 +16,7 @@
     │   └── RefusedError            this can't be done with this request, as it is now
     ├── UnavailableError            something outside is away; trying again later can help
     │   ├── LedgerUnavailable       Redis/Valkey does not answer
+    │   ├── PayloadsUnavailable     the place where large values lie can't be reached
     │   └── BrokerUnavailable       the broker does not answer
     ├── RequestUnknown              the ledger does not hold this request
     ├── WaitTimeout                 ``wait(timeout)`` gave up; the request goes on
@@ -24,9 +25,11 @@
     ├── EngineError                 the embedded engine can't be started or used
     ├── GivenUp                     what ``collectors up`` keeps running ends again and again
     ├── PayloadError                a stored value is damaged or gone
+    │   └── ReportOnly              a report has lost its way to the items, which its request still has
     └── CollectError                raised by or for a collector's own code
         ├── PermanentError          raise it yourself: trying again can't help
         ├── BadItems                what was returned can't be stored as items
+        ├── TooLarge                what was produced is more than a run, a stage or a request may have
         ├── TimedOut                the code ran into its time limit
         └── Stopped                 the code was ended from outside (cancel, superseded)
 
@@ -92,6 +95,10 @@ class LedgerUnavailable(UnavailableError):
     """Redis/Valkey, which holds the ledger, does not answer."""
 
 
+class PayloadsUnavailable(UnavailableError):
+    """The place where large values lie (files, a bucket, a Redis) can't be reached, or not be written to."""
+
+
 class BrokerUnavailable(UnavailableError):
     """The broker does not answer."""
 
@@ -122,6 +129,10 @@ class PayloadError(CollectorsError):
     """A stored value is damaged or gone."""
 
 
+class ReportOnly(PayloadError):
+    """A report was copied, or read from JSON, and so does not know any more where its items are."""
+
+
 class CollectError(CollectorsError):
     """Raised by, or for, a collector's own code."""
 
@@ -139,6 +150,10 @@ class PermanentError(CollectError):
 
 class BadItems(PermanentError):
     """What a collector or stage returned can't be stored as items."""
+
+
+class TooLarge(PermanentError):
+    """What a collector or stage produced is more than it may."""
 
 
 class TimedOut(CollectError):

@@ -83,12 +83,12 @@ class Request:
         return min(BLOCK_S, left_s)
 
     def report(self) -> Report:
-        """Return the report as of now.
+        """Return the report as of now; its ``items()`` are those of :meth:`items`.
 
         Raises:
             RequestUnknown: when the ledger does not hold it.
         """
-        return self._reader.report(self.id)
+        return self._reader.report(self.id).with_items(self.items)
 
     @property
     def state(self) -> RequestState:

@@ -9,13 +9,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
 import msgspec
 
 from celery_collectors import context
-from celery_collectors.errors import TimedOut
+from celery_collectors.errors import TimedOut, TooLarge
 from celery_collectors.events import Event, Hook
 from celery_collectors.ledger import RunPlan, StagePlan
 from celery_collectors.model import (
@@ -28,14 +29,15 @@ from celery_collectors.model import (
     RequestState,
     RunState,
 )
-from celery_collectors.payloads import decode_items, encode_items
+from celery_collectors.payloads import Cap, decode_items, encode_items
 from celery_collectors.payloads.codec import Chunk, decode_result
 from celery_collectors.plan import Plan
 from celery_collectors.registry import Collector, Registry, Stage
+from celery_collectors.settings import Settings
 from celery_collectors.worker.attempt import as_items, describe
 from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.in_one_go import run_stage
 from celery_collectors.worker.run import call_of, each_item
-from celery_collectors.worker.stage import run_stage
 from celery_collectors.worker.threads import Threads
 
 WORKER = "local"
@@ -49,6 +51,7 @@ class _Task(threading.Thread):
         plan: Its retries and pauses.
         produce: Makes an attempt's call from the attempt's number.
         limit_s: Seconds that an attempt starting now may take.
+        cap: How much it may produce.
         ended: Gets ``self`` once :attr:`outcome` is there.
     """
 
@@ -57,6 +60,7 @@ class _Task(threading.Thread):
         plan: RunPlan | StagePlan,
         produce: Callable[[int], Iterator[Chunk]],
         limit_s: Callable[[], float],
+        cap: Cap,
         ended: queue.SimpleQueue[_Task],
     ) -> None:
         super().__init__(name=f"collectors-local {plan.name}", daemon=True)
@@ -65,6 +69,7 @@ class _Task(threading.Thread):
         self.chunks: list[Chunk] = []
         self._produce = produce
         self._limit_s = limit_s
+        self._cap = cap
         self._ended = ended
         self._stopped = threading.Event()
 
@@ -93,12 +98,19 @@ class _Task(threading.Thread):
         call = Bounded(lambda: self._produce(attempt), self.name)
         self.outcome = Outcome(state=RunState.RUNNING, attempts=attempt, worker=WORKER)
         try:
-            self.chunks = list(call.chunks(self._limit_s(), Threads(kept=0)))
+            self.chunks = list(self._capped(call.chunks(self._limit_s(), Threads(kept=0))))
         except BaseException as error:  # noqa: BLE001 - the collector's boundary
             state = RunState.TIMED_OUT if isinstance(error, TimedOut) else RunState.FAILED
             return self._outcome(state, attempt, started, describe(error))
         state = RunState.OK if self.chunks else RunState.EMPTY
         return self._outcome(state, attempt, started, None)
+
+    def _capped(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        items = size_bytes = 0
+        for chunk in chunks:
+            items, size_bytes = items + chunk.items, size_bytes + len(chunk.data)
+            self._cap.check(items, size_bytes)
+            yield chunk
 
     def _outcome(self, state: RunState, attempt: int, started: float, error: ErrorInfo | None) -> Outcome:
         answered = error is None
@@ -117,7 +129,10 @@ class _Task(threading.Thread):
 class _LocalRequest:
     """One request's life in this process."""
 
-    def __init__(self, registry: Registry, plan: Plan, deadline_s: float, finish_s: float) -> None:
+    def __init__(
+        self, registry: Registry, plan: Plan, settings: Settings, *, deadline_s: float, finish_s: float
+    ) -> None:
+        self._settings = settings
         self.id = str(uuid.uuid4())
         self._registry = registry
         self._plan = plan
@@ -131,7 +146,8 @@ class _LocalRequest:
     # Collecting -----------------------------------------------------------------------------------
 
     def _run_task(self, run: RunPlan) -> _Task:
-        collector = self._registry.by_run_name(run.name)
+        collector = self._registry.find(run.name)
+        assert collector is not None
 
         def produce(attempt: int) -> Iterator[Chunk]:
             self._enter(run.name, attempt)
@@ -140,7 +156,7 @@ class _LocalRequest:
         def limit_s() -> float:
             return min(run.timeout_ms / 1000, self._deadline - time.monotonic())
 
-        return _Task(run, produce, limit_s, self._ended)
+        return _Task(run, produce, limit_s, Cap.of_run(self._settings), self._ended)
 
     def _enter(self, name: str, attempt: int) -> None:
         context.enter(
@@ -165,6 +181,7 @@ class _LocalRequest:
             except queue.Empty:
                 break
             del still_open[task.plan.name]
+            self._refuse_too_much(task)
             if self._is_decided(still_open):
                 over = RunState.SKIPPED
                 break
@@ -172,6 +189,19 @@ class _LocalRequest:
             task.stop()
             task.outcome = _cut_off(task.outcome, over)
         return {task.plan.name: task.outcome for task in self.tasks}
+
+    def _refuse_too_much(self, last: _Task) -> None:
+        """The answer with which the request would have more than it may is none."""
+        answers = [task.outcome for task in self.tasks if task.outcome.state is RunState.OK]
+        if last.outcome.state is not RunState.OK:
+            return
+        try:
+            cap = Cap.of_request(self._settings)
+            cap.check(sum(one.items for one in answers), sum(one.bytes for one in answers))
+        except TooLarge as error:
+            last.outcome = msgspec.structs.replace(
+                last.outcome, state=RunState.FAILED, items=0, bytes=0, error=describe(error)
+            )
 
     def _is_decided(self, still_open: dict[str, _Task]) -> bool:
         ended = [task for task in self.tasks if task.plan.name not in still_open]
@@ -187,27 +217,36 @@ class _LocalRequest:
         """Run the stages, if the policy is met, and report."""
         answered, required_open, _ = _counts(self._plan.policy, self.tasks)
         if not self._plan.policy.is_met(answered=answered, required_open=required_open):
-            return self._report(outcomes, RequestState.FAILED, error=_not_met(self._plan.policy, answered))
+            report = self._report(outcomes, RequestState.FAILED, error=_not_met(self._plan.policy, answered))
+            return report.with_items(partial(_items, self._collected()))
         missing = any(outcome.state in RUN_MISSING for outcome in outcomes.values())
         report = self._report(outcomes, RequestState.PARTIAL if missing else RequestState.COMPLETE)
         return self._through_stages(report)
 
     def _through_stages(self, report: Report) -> Report:
         stages: dict[str, Outcome] = {}
+        result: Any = None
         answered = [task for task in self.tasks if task.outcome.state is RunState.OK]
-        chunks = [chunk for task in answered for chunk in task.chunks]
+        chunks = self._collected()
         for plan, stage in zip(self._plan.stages, self._registry.stages_in_order(), strict=True):
             data: Any = _items(chunks)
             if plan.ref == "gathering":
                 data = iter([list(_items(task.chunks)) for task in answered])
             task = self._run_stage(plan, stage, data, report)
-            stages[plan.ref], chunks = task.outcome, task.chunks
+            stages[plan.ref] = task.outcome
             if task.outcome.error is not None:
                 return msgspec.structs.replace(
                     report, state=RequestState.FAILED, stages=stages, error=task.outcome.error
-                )
-        result = decode_result(chunks[0].data) if "process" in stages else None
-        return msgspec.structs.replace(report, stages=stages, result=result, finished_at=datetime.now(UTC))
+                ).with_items(partial(_items, chunks))
+            if plan.ref == "process":
+                result = decode_result(b"".join(chunk.data for chunk in task.chunks))
+            else:
+                chunks = task.chunks
+        report = msgspec.structs.replace(report, stages=stages, result=result, finished_at=datetime.now(UTC))
+        return report.with_items(partial(_items, chunks))
+
+    def _collected(self) -> list[Chunk]:
+        return [chunk for task in self.tasks if task.outcome.state is RunState.OK for chunk in task.chunks]
 
     def _run_stage(self, plan: StagePlan, stage: Stage, data: Any, report: Report) -> _Task:
         by_name = {"topic": report.topic, "request_id": self.id, "report": report}
@@ -218,7 +257,7 @@ class _LocalRequest:
             yield from run_stage(stage, iter(source), by_name)
 
         ended: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        task = _Task(plan, produce, lambda: self._finish - time.monotonic(), ended)
+        task = _Task(plan, produce, lambda: self._finish - time.monotonic(), Cap.of_request(self._settings), ended)
         task.start()
         ended.get()
         return task
@@ -237,17 +276,24 @@ class _LocalRequest:
 
 
 def run_local(
-    registry: Registry, plan: Plan, *, deadline_s: float, finish_s: float, hooks: Sequence[Hook] = ()
+    registry: Registry,
+    plan: Plan,
+    settings: Settings,
+    *,
+    deadline_s: float,
+    finish_s: float,
+    hooks: Sequence[Hook] = (),
 ) -> Report:
     """Run a planned request here and now.
 
     Args:
         registry: What the project declares.
         plan: From :func:`~celery_collectors.plan.make_plan`.
+        settings: How much may be produced.
         deadline_s, finish_s: Seconds for collecting, and for the stages after that.
         hooks: Hear how each run ended.
     """
-    request = _LocalRequest(registry, plan, deadline_s, finish_s)
+    request = _LocalRequest(registry, plan, settings, deadline_s=deadline_s, finish_s=finish_s)
     outcomes = request.collect()
     for name, outcome in outcomes.items():
         for hook in hooks:
@@ -255,16 +301,17 @@ def run_local(
     return request.report(outcomes)
 
 
-def try_one(registry: Registry, plan: Plan) -> tuple[Outcome, list[Any]]:
+def try_one(registry: Registry, plan: Plan, settings: Settings) -> tuple[Outcome, list[Any]]:
     """Run a plan's first collector once, here and now, within its own time limit; its outcome and its items.
 
     Args:
         registry: What the project declares.
         plan: From :func:`~celery_collectors.plan.make_plan`; its stages are left out.
+        settings: The settings.
     """
     run = msgspec.structs.replace(plan.runs[0], retries=0)
     alone = msgspec.structs.replace(plan, runs=(run,), stages=())
-    request = _LocalRequest(registry, alone, deadline_s=run.timeout_ms / 1000 + MARGIN_S, finish_s=0.0)
+    request = _LocalRequest(registry, alone, settings, deadline_s=run.timeout_ms / 1000 + MARGIN_S, finish_s=0.0)
     outcome = request.collect()[run.name]
     return outcome, list(_items(request.tasks[0].chunks)) if outcome.error is None else []
 
@@ -272,8 +319,8 @@ def try_one(registry: Registry, plan: Plan) -> tuple[Outcome, list[Any]]:
 def _produce(collector: Collector, topic: str, request_id: str) -> Iterator[Chunk]:
     call = call_of(collector, topic, request_id)
     if collector.is_async:
-        return encode_items(anyio.run(_all_items, call))
-    return encode_items(as_items(call()))
+        return encode_items(anyio.run(_all_items, call), of=collector.name)
+    return encode_items(as_items(call()), of=collector.name)
 
 
 async def _all_items(call: Callable[[], Any]) -> list[Any]:

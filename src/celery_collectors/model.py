@@ -6,14 +6,14 @@ states rendered into their prelude, so that what may follow what is written once
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from celery_collectors.errors import PolicyError
+from celery_collectors.errors import PolicyError, ReportOnly
 
 
 class RunState(StrEnum):
@@ -192,8 +192,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All outcomes of a request, its state and its result.
+
+    A record, which does no I/O; one from a request's handle or from ``run_local`` can be asked for the items, too.
 
     Attributes:
         request_id: The request's UUID.
@@ -223,6 +225,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def is_final(self) -> bool:
         """Whether nothing more will happen to this generation of the request."""
         return self.state in REQUEST_ENDED
+
+    def items(self) -> Iterator[Any]:
+        """Yield the request's items: cleaned if there is a cleanup stage, else as they were collected.
+
+        They are read as they are asked for, some at a time.
+
+        Raises:
+            ReportOnly: when this report was copied, or put together from its JSON.
+            PayloadError: when stored items are damaged or gone.
+        """
+        source = self.__dict__.get("items_from")
+        if source is None:
+            raise ReportOnly(f"this report has no way to its items: ask collectors.get({self.request_id!r}).items()")
+        found: Iterator[Any] = source()
+        return found
+
+    def with_items(self, source: Callable[[], Iterator[Any]]) -> Report:
+        """The same report, which finds its items there; that is no part of the record itself."""
+        report = msgspec.structs.replace(self)
+        report.__dict__["items_from"] = source
+        return report
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-able data, version 1, the same on every face."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +15,15 @@ from celery_collectors.model import Policy
 from celery_collectors.registry import Collector, Registry, Stage
 from celery_collectors.settings import Settings
 
+SHORT_AT_ONCE = 100
+COROUTINES_AT_ONCE = 50
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request will consist of; of a chord also its stored calls by ref, its links, and its result's task id."""
+    """What a request will consist of; of a chord also its stored calls by ref, its links, and its result's task id.
+
+    ``on_loop`` names the tasks of those collectors that are coroutines.
+    """
 
     topic: str
     runs: tuple[RunPlan, ...]
@@ -25,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     calls: Mapping[str, str] = {}
     links: tuple[LinkPlan, ...] = ()
     result_id: str | None = None
+    on_loop: frozenset[str] = frozenset()
 
     def named(self, made_up: str, request_id: str) -> Plan:
         """The plan under the id that it has in the end, where an earlier delivery of a task was given another."""
@@ -60,6 +68,7 @@ def make_plan(registry: Registry, topic: str, *, policy: Policy, settings: Setti
             for collector, name in zip(collectors, names, strict=True)
         ),
         stages=tuple(stage_plan(stage, settings) for stage in registry.stages_in_order()),
+        on_loop=frozenset(collector.task.name for collector in collectors if collector.is_async),
     )
 
 
@@ -152,21 +161,99 @@ def run_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}[{i}]" if counts[name] > 1 else name for i, name in enumerate(names))
 
 
-def first_orders(plan: Plan, request_id: str, priority: str) -> Iterator[Order]:
-    """The messages that a newly opened request needs: one for each run that is due at once."""
+class Pack(msgspec.Struct, frozen=True):
+    """The orders of several runs of one request that share a message: coroutines, or what is known to be short."""
+
+    orders: tuple[Order, ...]
+    on_loop: bool
+
+
+def messages_of(plan: Plan, known_ms: Mapping[str, float], settings: Settings) -> list[tuple[int, ...]]:
+    """Which runs share a message, by their numbers; a run that is not due yet has none.
+
+    A message costs some milliseconds, whatever it is about. Runs that are known to take less share one, as many as
+    are expected to end soon; coroutines do, because they need no worker to themselves. All that is long or unknown
+    gets a message of its own, so that it spreads over all workers; so does a chord's member, which is a task's call.
+
+    Args:
+        plan: The request's.
+        known_ms: Run times as the ledger knows them, by task.
+        settings: What a message costs, and how long a pack may be expected to take.
+
+    Returns:
+        Groups of run numbers, in the order asked; most runs are alone in theirs.
+    """
+    groups: list[tuple[int, ...]] = []
+    packing: dict[bool, _Packing] = {
+        False: _Packing(settings.pack_s * 1000, SHORT_AT_ONCE),
+        True: _Packing(math.inf, COROUTINES_AT_ONCE),
+    }
     for number, run in enumerate(plan.runs):
+        on_loop = run.task in plan.on_loop
+        run_ms = known_ms.get(run.task, math.inf)
         if run.delay_ms:
             continue
-        yield Order(
-            request_id=request_id,
-            ref=str(number),
-            name=run.name,
-            task=run.task,
-            queue=run.queue,
-            generation=1,
-            delivery=1,
-            topic=plan.topic,
-            priority=run.priority or priority,
-            call=plan.calls[str(number)] if run.call else "",
-            time_left_ms=run.timeout_ms,
-        )
+        if run.call or not (on_loop or run_ms <= settings.message_s * 1000):
+            groups.append((number,))
+        else:
+            groups += packing[on_loop].add(number, 0.0 if on_loop else run_ms)
+    for one in packing.values():
+        groups += one.rest()
+    return sorted(groups)
+
+
+class _Packing:
+    """Puts runs together, until they are expected to take too long or are too many."""
+
+    def __init__(self, most_ms: float, most: int) -> None:
+        self._most_ms = most_ms
+        self._most = most
+        self._numbers: list[int] = []
+        self._ms = 0.0
+
+    def add(self, number: int, run_ms: float) -> list[tuple[int, ...]]:
+        """Take a run; return the group before it, if that is full."""
+        is_full = len(self._numbers) == self._most or self._ms + run_ms > self._most_ms
+        full = self.rest() if is_full else []
+        self._numbers.append(number)
+        self._ms += run_ms
+        return full
+
+    def rest(self) -> list[tuple[int, ...]]:
+        """What has been put together."""
+        group, self._numbers, self._ms = tuple(self._numbers), [], 0.0
+        return [group] if group else []
+
+
+def first_orders(
+    plan: Plan, request_id: str, priority: str, groups: Iterable[Sequence[int]] | None = None
+) -> Iterator[Order | Pack]:
+    """The messages that a newly opened request needs.
+
+    Args:
+        plan: The request's.
+        request_id, priority: The request's.
+        groups: Which runs share one, by their numbers; by default each has its own.
+    """
+    if groups is None:
+        groups = ((number,) for number, run in enumerate(plan.runs) if not run.delay_ms)
+    for numbers in groups:
+        orders = tuple(_first_order(plan, number, request_id, priority) for number in numbers)
+        yield orders[0] if len(orders) == 1 else Pack(orders, plan.runs[numbers[0]].task in plan.on_loop)
+
+
+def _first_order(plan: Plan, number: int, request_id: str, priority: str) -> Order:
+    run = plan.runs[number]
+    return Order(
+        request_id=request_id,
+        ref=str(number),
+        name=run.name,
+        task=run.task,
+        queue=run.queue,
+        generation=1,
+        delivery=1,
+        topic=plan.topic,
+        priority=run.priority or priority,
+        call=plan.calls[str(number)] if run.call else "",
+        time_left_ms=run.timeout_ms,
+    )

@@ -65,6 +65,7 @@ class Registry:
         self.collectors: dict[str, Collector] = {}
         self.stages: dict[str, Stage] = {}
         self._topic_checks: list[tuple[str, Callable[[str], str | None]]] = []
+        self._by_task: dict[str, Collector] = {}
 
     def add_collector(self, collector: Collector) -> None:
         """Declare a collector.
@@ -140,9 +141,15 @@ class Registry:
             )
         return found
 
-    def by_run_name(self, run_name: str) -> Collector:
+    def find(self, run_name: str) -> Collector | None:
         """The collector that a run is named after: its own name, or with ``[i]`` where it appears several times."""
-        return self.collectors.get(run_name) or self.collectors[run_name.rpartition("[")[0]]
+        return self.collectors.get(run_name) or self.collectors.get(run_name.rpartition("[")[0])
+
+    def by_task(self) -> Mapping[str, Collector]:
+        """The collectors by their tasks' names; which Celery gives them late, so not where they are declared."""
+        if len(self._by_task) != len(self.collectors):
+            self._by_task = {one.task.name: one for one in self.collectors.values()}
+        return self._by_task
 
     def _names(self) -> str:
         return ", ".join(sorted(self.collectors)) or "none"

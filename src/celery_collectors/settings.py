@@ -36,6 +36,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger's Redis/Valkey URL; unset, the result backend if that is Redis."""
     forced_ledger: str | None = None
     """The ledger whatever the code says; set by the embedded engine for its processes, and by ``--ledger``."""
+    payloads: str | None = None
+    """Where values lie that are too large for the ledger: ``file:///folder`` (which all workers share),
+    ``s3://bucket/prefix?region=…``, or a ``redis://…`` of its own; unset, the ledger's Redis. Never with a secret."""
+    forced_payloads: str | None = None
+    """The same whatever the code says; set by the embedded engine for its processes, to a folder of its own."""
     home: str | None = None
     """The embedded engine's folder; unset, one per project under the user's state folder."""
     prefix: str = "collectors"
@@ -49,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """On RabbitMQ: ``classic`` knows priorities; ``quorum`` is replicated, and knows none before RabbitMQ 4.3. Its
     queue has another name, because no queue can change its kind."""
     messages: Literal["auto", "each"] = "auto"
-    """``auto`` continues stages known to be short in place; ``each`` sends one message per run and stage."""
+    """``auto`` sends as few as the work needs; ``each`` sends one message per run and stage."""
     deadline_s: float = 30.0
     """When collecting ends, if a request doesn't say."""
     finish_s: float = 60.0
@@ -76,12 +81,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A run that took its process down this often is ``lost``: a poison run must not go round for ever."""
     short_s: float = 0.02
     """A stage known to take less than this costs less than its message would."""
+    message_s: float = 0.005
+    """What a message costs all who have to do with it: runs known to take less share one."""
+    pack_s: float = 0.05
+    """How long runs that share a message are expected to take in all; what is more gets another, for another worker."""
     async_cap: int = 1000
     """Coroutines per process; more wait in the queue, where other workers can take them."""
     abandon_cap: int = 3
     """Hung threads that a process may leave behind before it is replaced; a threads worker, for each of its slots."""
     inline_bytes: int = 4096
     """Values up to this size stay in the ledger itself; larger ones go to the payload store."""
+    run_max_items: int = 100_000_000
+    run_max_bytes: int = 2 * 2**30
+    """What one run may produce, encoded and not yet compressed: a source that never ends must not fill the disk."""
+    request_max_items: int = 1_000_000_000
+    request_max_bytes: int = 8 * 2**30
+    """What all runs of a request may produce together, and a stage."""
     result_ttl_s: float = 7 * 24 * 3600.0
     """How long a finished request is kept."""
     topic_max_chars: int = 512
@@ -154,9 +169,12 @@ def _said(
 
 _POSITIVE = (
     "shards", "deadline_s", "finish_s", "timeout_s", "backoff_s", "backoff_cap_s", "lease_s", "renew_s",
-    "sweep_s", "backlog_s", "crash_cap", "short_s", "async_cap", "abandon_cap", "result_ttl_s", "topic_max_chars",
+    "sweep_s", "backlog_s", "crash_cap", "short_s", "message_s", "pack_s", "async_cap", "abandon_cap", "result_ttl_s",
+    "topic_max_chars", "run_max_items", "run_max_bytes", "request_max_items", "request_max_bytes",
 )  # fmt: skip
-_MOST = {"shards": 1000}
+_MOST = {"shards": 1000} | dict.fromkeys(
+    ("run_max_items", "run_max_bytes", "request_max_items", "request_max_bytes"), 10**15
+)
 _MOST_OF_ALL = 1e9  # in seconds thirty years; times in milliseconds stay exact numbers in the ledger
 
 
@@ -166,6 +184,8 @@ def _check(name: str, value: Any) -> None:
         raise SettingsError(f"{name} must be more than 0, not {value!r}")
     if isinstance(value, int | float) and not 0 <= value <= _MOST.get(name, _MOST_OF_ALL):
         raise SettingsError(f"{name} must be between 0 and {_MOST.get(name, _MOST_OF_ALL):,.0f}, not {value!r}")
+    if name in ("payloads", "forced_payloads") and value is not None:
+        payloads_scheme(value)
     if name == "prefix" and (not value or set(value) & set("{}") or not value.isprintable()):
         raise SettingsError(f"prefix must be a word without braces, not {value!r}: it begins every key of the ledger")
 
@@ -187,6 +207,27 @@ def redis_url(url: str) -> str:
             + (f"begins with {parts.scheme}:" if parts.scheme else "has no scheme")
         )
     return scheme + url[len(parts.scheme) :]
+
+
+def payloads_scheme(url: str) -> str:
+    """What kind of place a payloads URL names: ``file``, ``s3``, ``memory`` or ``redis``.
+
+    >>> payloads_scheme("file:///var/lib/payloads"), payloads_scheme("rediss://db.example/2")
+    ('file', 'redis')
+    """
+    parts = urlsplit(url)
+    if is_redis_url(url):
+        return "redis"
+    if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
+        raise SettingsError("payloads must name a folder from the root, like file:///var/lib/payloads")
+    if parts.scheme == "s3" and not parts.netloc:
+        raise SettingsError("payloads must name a bucket, like s3://bucket/prefix")
+    if parts.scheme in ("file", "s3", "memory"):
+        return parts.scheme
+    raise SettingsError(
+        "payloads must be a URL that begins with file:, s3:, memory:, redis:, rediss: or unix:, and this one "
+        + (f"begins with {parts.scheme}:" if parts.scheme else "has no scheme")
+    )
 
 
 def public_url(url: str) -> str:

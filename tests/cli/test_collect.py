@@ -161,3 +161,18 @@ def test_help_needs_neither_celery_nor_rich() -> None:
     loaded = "import sys, celery_collectors.cli; print([m for m in ('celery', 'redis', 'rich') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_explained_it_is_not_asked(warm: Shell) -> None:
+    before = warm.run("--app", "shop", "requests", "list", "--json").json()
+    done = warm.collect("fast:food", "--explain", "--json")
+    assert done.code == 0
+    plan = done.json()
+    assert (plan["topic"], [run["name"] for run in plan["runs"]]) == ("fast:food", ["quick", "quick_too"])
+    assert plan["runs"][1]["why"] == "async"
+    shown = warm.collect("fast:FOOD", "--explain", "-c", "quick")
+    assert shown.code == 0
+    assert "quick" in shown.out
+    assert "quick_too" not in shown.out
+    assert warm.run("--app", "shop", "requests", "list", "--json").json() == before
+    assert warm.collect("fast:f00d", "--explain").code == 2

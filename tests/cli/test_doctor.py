@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 import redis
 from amqp.exceptions import NotFound
+from celery import Celery
 from kombu import Connection
 
+from celery_collectors import Collectors
 from celery_collectors.cli.disk_checks import unused
 from celery_collectors.cli.encryption_checks import of_amqp
+from celery_collectors.cli.payload_checks import payloads
+from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import broker_product
 from celery_collectors.ledger import Ledger
 from celery_collectors.settings import Settings
@@ -56,7 +60,7 @@ def test_a_whole_engine_is_found_well(warm: Shell) -> None:
     assert (done.code, found["ok"], found["version"]) == (0, True, 1)
     assert [check["name"] for check in found["checks"]] == [
         "versions", "app", "deduplication", "content", "broker", "ledger",
-        "persistence", "eviction", "clock", "workers", "worker versions", "worker clocks", "disk",
+        "persistence", "eviction", "clock", "payloads", "workers", "worker versions", "worker clocks", "disk",
     ]  # fmt: skip
     assert {check["state"] for check in found["checks"]} == {"ok"}
     assert "embedded" in warm.run("--app", "shop", "doctor").out
@@ -259,3 +263,19 @@ def test_an_amqps_url_with_options_is_refused_with_a_remedy(cold: Shell, ledger_
     assert (found["encryption"]["state"], "SSL_CERT_FILE" in found["encryption"]["remedy"]) == ("fail", True)
     plain = checks_of(cold, *on("amqps://u:pw@127.0.0.1:1//", ledger_url))
     assert plain["encryption"]["state"] == "warn"
+
+
+def test_where_large_values_lie_is_named_and_tried_out(ledger_url: str, tmp_path: Path) -> None:
+    collectors = Collectors(Celery("doctored"), ledger=ledger_url, payloads=f"file://{tmp_path}/payloads")
+    place = Place(collectors=collectors, app_name="doctored", home=None, command="collectors")
+    check = payloads(place)
+    assert (check.state, check.message) == ("ok", f"{tmp_path}/payloads can be written and read")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "file").touch()
+    collectors.configure(payloads=f"file://{tmp_path}/file")
+    check = payloads(place)
+    assert (check.state, check.unreachable) == ("fail", True)
+    assert f"the folder for payloads {tmp_path}/file can't be used: Not a directory" in check.message
+    collectors.configure(payloads=None)
+    assert payloads(place).message.startswith("the ledger's own unix://")
+    collectors.close()

@@ -82,7 +82,7 @@ def test_collectors_are_listed_without_any_server(cold: Shell) -> None:
 
 
 def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:
-    of_requests = [["requests", name] for name in ("show", "list", "watch", "cancel", "retry", "priority")]
+    of_requests = [["requests", name] for name in ("show", "list", "watch", "result", "cancel", "retry", "priority")]
     others = "collect requests list show test doctor up worker web flower sweeper config init completion"
     for command in ([], *of_requests, *([name] for name in others.split()), ["config", "show"]):
         done = warm.run(*command, "--help")

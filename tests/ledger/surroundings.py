@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
-from celery_collectors.ledger import RESULT, Grant, Held, Order, Reply, RunPlan, WorkerBeat
+from celery_collectors.ledger import RESULT, Grant, Held, Order, Reply, RunPlan, Settled, WorkerBeat
 from celery_collectors.model import RUN_ENDED, ErrorInfo
 from tests.ledger import laws, snapshot
 from tests.ledger.snapshot import Plan, Request
@@ -117,6 +117,17 @@ class Surroundings(RuleBasedStateMachine):
         if grant.go:
             self._begun(grant, process, lost_reply)
 
+    def _start_together(self, orders: list[Order], process: str, lost_reply: bool) -> None:
+        token = f"token-{next(self.tokens)}"
+        unique = list({order.ref: order for order in orders}.values())
+        for lost in (True, False) if lost_reply else (False,):
+            grants = self.world.ledger.start_together(unique, owner=process, worker=process, token=token)
+            for order, grant in zip(unique, grants, strict=True):
+                self._check_start(order, token, grant)
+                if grant.go:
+                    self._begun(grant, process, lost)
+            self.laws()
+
     def _check_start(self, order: Order, token: str, grant: Grant) -> None:
         """It starts exactly when it may: nobody has it, and it is wanted."""
         before = self.before.get(order.request_id)
@@ -174,6 +185,50 @@ class Surroundings(RuleBasedStateMachine):
             reply = ledger.settle(grant.held, state, error=error, go_on=go_on or None)
         self._check_settled(grant, state, reply)
         return reply
+
+    def _settle_together(self, grants: list[Grant], states: list[str], process: str) -> Reply:
+        """Settle these by one call, and by the same again, as after a lost reply."""
+        token = f"in-place-{next(self.tokens)}"
+        ended = [self._ended(grant, state) for grant, state in zip(grants, states, strict=True)]
+        before = self.before[grants[0].request_id]
+        reply = self.world.settle_together(*ended, in_place=token, process=process)
+        self._check_together(grants, ended, reply)
+        current = before.records.get(grants[0].ref, {})
+        if len(grants) == 1:
+            self._check_settled(grants[0], states[0], reply)
+        elif current.get("state") == "running" and current["attempt"] == grants[0].attempt and not before.ended:
+            assert reply.each[0].kept == (before.generation == grants[0].generation)
+        self.laws()
+        after = self.before
+        again = self.world.settle_together(*ended, in_place=token, process=process)
+        assert [(one.kept, one.state) for one in again.each if one.kept] == [
+            (one.kept, one.state) for one in reply.each if one.kept
+        ], "asking again says something else"
+        assert again.next == reply.next
+        self.laws()
+        for request_id, request in after.items():
+            now = self.before[request_id]
+            assert (now.records, now.values) == (request.records, request.values), "asking again changed something"
+        return reply
+
+    def _ended(self, grant: Grant, state: str) -> Settled:
+        state = "ok" if state == "empty" and not grant.ref.isdigit() else state
+        if state == "ok":
+            self.offered.setdefault((grant.request_id, grant.ref, grant.step), set()).add(label(grant))
+        return self.world.ended(grant, state)
+
+    def _check_together(self, grants: list[Grant], ended: list[Settled], reply: Reply) -> None:
+        """What is kept is there; of stages nothing is kept that was not made from what is kept."""
+        assert [one.ref for one in reply.each] == [grant.ref for grant in grants]
+        values = self.world.stored("values", grants[0].request_id)
+        stands = True
+        for grant, one, said in zip(grants, ended, reply.each, strict=True):
+            is_step = grant.ref.isdigit() and self.plans[grant.request_id].last_step(grant.ref) > grant.step
+            where = f"{grant.ref}:{grant.step}" if is_step else grant.ref
+            if said.kept and one.state == "ok":
+                assert values[where] == one.value
+            assert stands or not said.kept
+            stands = grant.ref.isdigit() or (said.kept and said.state == "ok")
 
     def _check_settled(self, grant: Grant, state: str, reply: Reply) -> None:
         before = self.before[grant.request_id]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.ledger.stores import write
 from tests.ledger.world import World, label, run, stage
 
 ALL = ("gathering", "cleanup", "process")
@@ -35,7 +36,7 @@ def test_a_stage_gets_what_the_one_before_made(world: World) -> None:
 def test_a_stage_that_made_nothing_hands_on_nothing(world: World) -> None:
     request_id = world.open("a", stages=["cleanup", "process"])
     world.collect(request_id, "0")
-    value = world.store.write("nothing", []).to_bytes()
+    value = write(world.store, "nothing", []).to_bytes()
     world.ledger.settle(world.start(request_id, "cleanup").held, "ok", value=value)
     assert list(world.reader.items_before(request_id, "process")) == []
 

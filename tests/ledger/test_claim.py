@@ -179,3 +179,9 @@ def test_processes_that_are_long_gone_are_forgotten(world: World) -> None:
     world.start(request_id)
     world.watch(300, every=50)
     assert world.client.zcard(f"{world.ledger.shard_of(request_id)}:procs") == 0
+
+
+def test_what_ends_in_one_sweep_counts_each(world: World) -> None:
+    request_id = world.open(run("a", expires_ms=4000), run("b", expires_ms=4000), run("c", expires_ms=4000), "d")
+    world.watch(5, every=5)
+    assert (world.head(request_id)["open"], world.head(request_id)["missing"]) == ("1", "3")

@@ -93,20 +93,22 @@ def started_after_a_cancel(world: Watched) -> None:
     world.start(request_id, "2")
 
 
-END = "redis.call('ZREM', DUE, member(head.id, ref))\n  waits_no_more(head, ref, rec)\nend"
+END = "due_no_more(member(head.id, ref))\n  waits_no_more(head, ref, rec)\nend"
 BREACHES = {
     "counters_recount": breach(retried, ("    open = head.open + 1,\n", "")),
     "state_follows_policy": breach(
         first_of_two, ("return head.first ~= nil and head.answered >= head.first", "return false")
     ),
-    "stages_only_after_all_runs": breach(retried, ("redis.call('HDEL', key('runs', head.id), unpack(stale))", "")),
+    "stages_only_after_all_runs": breach(retried, ("drop_recs(head.id, stale)", "")),
     "reasons_are_true": breach(
         expires_later,
         ("rec.state == 'queued' and NOW >= (rec.expires_at or math.huge)", "rec.expires_at"),
         ("or NOW + HAND_OUT_MS\n", "or NOW\n"),
-        ("redis.call('ZADD', DUE, math.min(due_at", "redis.call('ZADD', DUE, math.min(NOW"),
+        ("due_at(member(id, ref), math.min(first_at", "due_at(member(id, ref), math.min(NOW"),
     ),
-    "nothing_is_stuck": breach(retried, ("  head.again = nil\n  set_timer(head)\n", "  head.again = nil\n")),
+    "nothing_is_stuck": breach(
+        retried, ("  unset_head(head, 'again')\n  set_timer(head)\n", "  unset_head(head, 'again')\n")
+    ),
     "caps_hold": breach(crashes, ("if rec.crashes < cap and not rec.once then", "if not rec.once then")),
     "values_belong_to_answers": breach(retried, ("redis.call('HDEL', key('values', head.id), unpack(stale))", "")),
     "what_follows_fits_the_end": breach(cancelled, ("or state == 'failed' and 'link_error'", "or 'link_error'")),
@@ -114,20 +116,23 @@ BREACHES = {
     "lifetimes_fit": breach(retried, ("do redis.call('PERSIST', key(kind, head.id)) end", "do end")),
     "states_follow_the_table": breach(
         retried_though_complete,
-        ("if not REQUEST_NEXT[head.state .. ' collecting'] then return refuse('state') end", ""),
+        ("if not follows(REQUEST_NEXT, head.state, 'collecting') then return refuse('state') end", ""),
+        ("reopen(head, reply)\nreply.state, ", "reply.state, "),
     ),
     "generations_count_up": breach(
         retried, ("generation = head.generation + 1, tried_by", "generation = head.generation, tried_by")
     ),
     "answers_stay": breach(
-        answered_twice, ("or RUN_ENDED[rec.state]\n  or (rec.step or 0) ~=", "or (rec.step or 0) ~=")
+        answered_twice,
+        ("or RUN_ENDED[rec.state]\n    or (rec.step or 0) ~=", "or (rec.step or 0) ~="),
+        ("if not follows(RUN_NEXT, rec.state, to) then", "if false then"),
     ),
     "attempts_count_up": breach(complete, ("rec.attempt = rec.attempt + 1", "rec.attempt = rec.attempt + 2")),
     "one_process_has_it": breach(
         started_twice,
         (
-            "if rec.token ~= A.token then return refuse('leased') end",
-            "rec.owner = A.owner put_rec(head.id, A.ref, rec)",
+            "if rec.state == 'running' and rec.token ~= A.token then return 'leased' end",
+            "if rec.state == 'running' then rec.owner = A.owner put_rec(head.id, ref, rec) end",
         ),
     ),
     "what_runs_once_runs_once": breach(
@@ -136,8 +141,8 @@ BREACHES = {
     "nothing_starts_after_the_end": breach(
         started_after_a_cancel,
         ("local CLOSE_AT_ONCE = 500", "local CLOSE_AT_ONCE = 1"),
-        ("if REQUEST_ENDED[head.state] and not is_link(A.ref) then", "if false then"),
-        ("if head.state ~= 'collecting' or head.closing then return refuse('settled') end", ""),
+        ("if REQUEST_ENDED[head.state] and not is_link(ref) then", "if false then"),
+        ("if head.state ~= 'collecting' or head.closing then return 'settled' end", ""),
     ),
 }
 

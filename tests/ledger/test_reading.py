@@ -12,6 +12,7 @@ from celery_collectors.ledger.reading import is_over
 from celery_collectors.payloads import Value, encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.payloads.frames import sealed
+from tests.ledger.stores import write
 from tests.ledger.world import World, run
 
 
@@ -56,16 +57,16 @@ def test_items_come_in_the_order_asked_wherever_they_are_stored(world: World) ->
     assert list(world.reader.results_of_runs(request_id)) == [big, ["last"]]
 
 
-def test_chunks_that_are_gone_are_said_to_be_gone(world: World) -> None:
+def test_blobs_that_are_gone_are_said_to_be_gone(world: World) -> None:
     request_id = world.open("a")
     key = world.ledger.key("value", "mine")
-    value = world.store.write(key, encode_items(["x" * 30] * 9, chunk_bytes=100))
-    world.ledger.settle(world.start(request_id).held, "ok", value=value.to_bytes(), items=9)
+    value = write(world.store, key, encode_items(["x" * 30_000] * 90))
+    world.ledger.settle(world.start(request_id).held, "ok", value=value.to_bytes(), items=90)
     world.client.hdel(key, "1")
     found = world.reader.items_of(request_id, ["0"])
-    assert [next(found) for _ in range(4)] == ["x" * 30] * 4
-    with pytest.raises(PayloadError, match="chunk 2 of 3 is gone"):
-        next(found)
+    assert [next(found) for _ in range(30)] == ["x" * 30_000] * 30
+    with pytest.raises(PayloadError, match="blob 2 of 3 is gone"):
+        list(found)
 
 
 @pytest.mark.parametrize("size", [1, 7, 50])

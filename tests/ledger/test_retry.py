@@ -220,7 +220,7 @@ def test_what_answered_lives_as_long_as_the_request_does_now(world: World) -> No
     world.reader.keep(request_id, 90)
     assert world.client.pttl(value.key) > 3600_000
     world.client.delete(value.key)
-    with pytest.raises(PayloadError, match="are gone"):
+    with pytest.raises(PayloadError, match="is gone from"):
         world.reader.keep(request_id, 90)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -127,3 +129,14 @@ def short_path() -> Iterator[Path]:
 def _server(folder: Path) -> Iterator[Path]:
     with ValkeyServer(port=0, data_dir=folder / "data", unix_socket_path=folder / "s"):
         yield folder / "s"
+
+
+def test_a_script_is_the_same_in_every_process() -> None:
+    """Else the server compiles, and keeps for ever, a copy of each script for each process that was ever started."""
+    code = "from celery_collectors.ledger.scripts import source; print(source('start'))"
+    command = [sys.executable, "-c", code]
+    texts = [
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    ]
+    assert texts[0] == texts[1]

@@ -24,7 +24,7 @@ from redis import Redis
 
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import RefusedError
-from celery_collectors.ledger import RESULT, asking
+from celery_collectors.ledger import RESULT, Grant, Order, asking
 from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import Policy
 from tests.ledger.snapshot import Plan, Request
@@ -34,6 +34,8 @@ STEPS_MS = (1, 300, 1000, 2000, 4000, 4000)
 GAPS_MS = (1000, 13_000, 13_000, 21_000, 60_000)
 ENDS = ("goes on", "goes on", "goes on", "ok", "failed", "failed", "timed_out", "again", "dies", "dies")
 RETRY_TIMES_S = ((5.0, 5.0), (60.0, 60.0), (300.0, 300.0))
+ALONG = ("ok", "ok", "ok", "ok", "failed", "queued")
+TOGETHER = ("ok", "ok", "empty", "failed", "timed_out", "queued")
 STATES = ("ok", "ok", "ok", "empty", "failed", "timed_out", "again", "queued")
 
 chords = st.tuples(
@@ -188,6 +190,41 @@ class Faults(Surroundings):
         if not reply_lost:
             self._heard(reply, process)
 
+    @precondition(lambda self: self.broker)
+    @rule(pick=picks, kept=st.booleans(), lost_reply=st.sampled_from((False, False, True)))
+    def deliver_together(self, pick: int, kept: bool, lost_reply: bool) -> None:
+        """Runs of one request that one message called for."""
+        first = self._pick(self.broker, pick)
+        orders = [order for order in self.broker if order.ref.isdigit() and self._rides_with(order, first)]
+        if not kept:
+            self.broker = [order for order in self.broker if order not in orders]
+        if orders:
+            self._start_together(orders, PROCESSES[pick % 3], lost_reply)
+
+    @precondition(lambda self: self.running)
+    @rule(pick=picks, states=st.lists(st.sampled_from(TOGETHER), min_size=5, max_size=5), late=st.booleans())
+    def settle_together(self, pick: int, states: list[str], late: bool) -> None:
+        first, process = self._pick(self.running, pick)
+        known = self.running + [(grant, process) for grant in self.old * late]
+        mine = [grant for grant, owner in known if owner == process and grant.request_id == first.request_id]
+        runs = list({grant.ref: grant for grant in mine if grant.ref.isdigit()}.values())[:5]
+        if runs:
+            self.running = [(grant, owner) for grant, owner in self.running if grant not in runs]
+            self.old += runs
+            self._heard(self._settle_together(runs, states[: len(runs)], process), process)
+
+    @precondition(lambda self: self._with_more())
+    @rule(pick=picks, states=st.lists(st.sampled_from(ALONG), min_size=3, max_size=3))
+    def settle_stages_together(self, pick: int, states: list[str]) -> None:
+        """Those that a process has run in one go; its lease may have lapsed meanwhile."""
+        first, process = self._pick(self._with_more(), pick)
+        grants = [first]
+        for then in first.then:
+            grants.append(grants[-1].along(then, ()))
+        self.running = [(grant, owner) for grant, owner in self.running if grant != first]
+        self.old += grants
+        self._heard(self._settle_together(grants, states[: len(grants)], process), process)
+
     @precondition(lambda self: self.old)
     @rule(pick=picks, state=st.sampled_from(("ok", "empty", "failed", "again", "queued")), retryable=st.booleans())
     def settle_again(self, pick: int, state: str, retryable: bool) -> None:
@@ -247,9 +284,18 @@ class Faults(Surroundings):
     def nobody_sweeps(self, gap_ms: int) -> None:
         self.world.clock.ms += gap_ms
 
+    def _with_more(self) -> list[tuple[Grant, str]]:
+        """Grants of stages with which others may be run along, now or earlier."""
+        return [one for one in [*self.running, *((grant, "p1") for grant in self.old)] if one[0].then]
+
     def _not_well(self) -> list[Request]:
         found = [self.before[one] for one in sorted(self.before)]
         return [one for one in found if one.state in {"partial", "failed"} and one.generation < 3]
+
+    @staticmethod
+    def _rides_with(order: Order, first: Order) -> bool:
+        shared = ("request_id", "generation", "delivery", "stamp")
+        return all(getattr(order, name) == getattr(first, name) for name in shared)
 
     def _retry(self, before: Request, refs: list[str], times_s: tuple[float, float], reply: str) -> None:
         token = f"token-{next(self.tokens)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
@@ -50,10 +50,10 @@ class Watched(World):
         )
         return super().open_as(request_id, *planned, stages=stages, **changes)
 
-    def _watched(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes) -> Any:
+    def _watched(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> Any:
         self._hear(name, arguments)
         try:
-            return self._run(name, prefix, arguments, value)
+            return self._run(name, prefix, arguments, values)
         finally:  # a script that raises has done what it did
             self._look()
 
@@ -75,10 +75,11 @@ class Watched(World):
             results = [order for order in arguments["orders"] if order["ref"] == RESULT]
             self._stored |= {(order["request_id"], order["generation"]) for order in results}
         elif name == "died" and "ended" in arguments:
-            self._revoked.setdefault(request_id, set()).add(arguments["ref"])
-        elif "again_ms" in arguments:
-            asked = self._asked.setdefault(request_id, {})
-            asked[arguments["ref"]] = asked.get(arguments["ref"], 0) + 1
+            self._revoked.setdefault(request_id, set()).update(arguments["refs"])
+        for one in arguments.get("ended", ()) if name in ("settle", "advance") else ():
+            if "again_ms" in one:
+                asked = self._asked.setdefault(request_id, {})
+                asked[one["ref"]] = asked.get(one["ref"], 0) + 1
 
     def _tell(self, request: Request) -> None:
         request.asked = self._asked.get(request.request_id, {})

@@ -16,16 +16,19 @@ from celery_collectors.ledger import (
     Order,
     Reply,
     RunPlan,
+    Settled,
     StagePlan,
     StepPlan,
     WorkerBeat,
 )
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stores import payload_store
 from celery_collectors.model import ErrorInfo, Policy
-from celery_collectors.payloads import PayloadStore, encode_items, encode_result
+from celery_collectors.payloads import Value, encode_items, encode_result
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.settings import Settings
 from celery_collectors.worker.sweeper import idle_stamps
+from tests.ledger.stores import write
 
 BEGINNING_MS = 1_800_000_000_000
 QUEUE = "q"
@@ -80,9 +83,9 @@ class World:
     def __init__(self, client: Redis, prefix: str, **changes: Any) -> None:
         self.clock = Clock()
         self.client = client
-        self.settings = Settings(**{"prefix": prefix, "shards": 2} | changes)
+        self.settings = Settings(**{"prefix": prefix, "shards": 2, "inline_bytes": 64} | changes)
         self.ledger = Ledger(client, self.settings, now_ms=self.clock)
-        self.store = PayloadStore(client, inline_bytes=64, ttl_s=3600)
+        self.store = payload_store(self.ledger, self.settings, patience_s=1)
         self.reader = Reader(self.ledger, self.store)
         self._numbers = count(1)
 
@@ -148,10 +151,7 @@ class World:
 
     def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
         """Settle an attempt as ok with these items (by default one that names the attempt)."""
-        key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
-        made = items or [label(grant)]
-        output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
-        value = self.store.write(key, output)
+        value = self.value_of(grant, items)
         return self.ledger.settle(
             grant.held,
             "ok",
@@ -161,6 +161,35 @@ class World:
             run_s=0.001,
             go_on=self.ledger.who("p1", "p1", in_place) if in_place else None,
         )
+
+    def value_of(self, grant: Grant, items: Sequence[Any] = ()) -> Value:
+        """What an attempt has made, as it is stored: these items, or one that names the attempt."""
+        key = self.ledger.key("value", f"{grant.request_id}:{grant.ref}:{grant.attempt}")
+        made = items or [label(grant)]
+        output = [Chunk(encode_result(made), 1)] if grant.ref == "process" else encode_items(made)
+        return write(self.store, key, output)
+
+    def ended(self, grant: Grant, state: str = "ok", *, items: Sequence[Any] = (), retryable: bool = True) -> Settled:
+        """How an attempt ended, for those that are settled together."""
+        if state == "ok":
+            value = self.value_of(grant, items)
+            size = {"value": value.to_bytes(), "items": value.items, "size_bytes": value.size}
+            return Settled(held=grant.held, state=state, run_s=0.001, **size)
+        error = oops(retryable=retryable) if state in {"failed", "timed_out"} else None
+        return Settled(held=grant.held, state=state, run_s=0.001, error=error)
+
+    def start_together(
+        self, request_id: str, *refs: str, process: str = "p1", token: str | None = None, **changes: Any
+    ) -> list[Grant]:
+        """Start several runs that one message called for."""
+        orders = [self.order(request_id, ref, **changes) for ref in refs]
+        token = token or f"token-{next(self._numbers)}"
+        return self.ledger.start_together(orders, owner=process, worker=process, token=token)
+
+    def settle_together(self, *ended: Settled, in_place: str | None = None, process: str = "p1") -> Reply:
+        """Settle several attempts by one call."""
+        go_on = self.ledger.who(process, process, in_place) if in_place else None
+        return self.ledger.settle_together(ended, go_on=go_on)
 
     def fail(self, grant: Grant, state: str = "failed", *, retryable: bool = True) -> Reply:
         return self.ledger.settle(grant.held, state, run_s=0.001, error=oops(retryable=retryable))

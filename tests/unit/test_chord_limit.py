@@ -11,6 +11,7 @@ from celery import Celery
 
 from celery_collectors.ledger import Grant
 from celery_collectors.worker import call
+from celery_collectors.worker.soft_limit import SoftLimit
 
 TERM = SystemExit(-(256 - 15))  # what the handler of a pool's child makes of SIGTERM
 
@@ -29,7 +30,9 @@ def test_a_process_at_its_hard_limit_does_not_hand_its_run_back(
 ) -> None:
     settled: list[str] = []
     process: Any = SimpleNamespace(
-        keeper=SimpleNamespace(hold=lambda *_: None), in_own_thread=lambda *_: nullcontext(lambda _reason: None)
+        keeper=SimpleNamespace(hold=lambda *_: None),
+        in_own_thread=lambda *_: nullcontext(lambda _reason: None),
+        soft_limit=SoftLimit(),
     )
     request = {"id": "r-0-1.1", "timelimit": timelimit}
     monkeypatch.setattr(call, "fetch", lambda *_: Grant(go=True, request_id="r", ref="0"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from celery_collectors.errors import BadItems, PayloadError
 from celery_collectors.payloads import Value, decode_items, encode_items, encode_result
-from celery_collectors.payloads.codec import Chunk, decode_result
+from celery_collectors.payloads.codec import AT_ONCE, Chunk, decode_result
 from celery_collectors.payloads.frames import sealed, unsealed
 
 of_json = (st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)) | st.text()
@@ -185,3 +185,40 @@ def test_no_frame_that_ends_early_passes_for_data(data: bytes, cut: int) -> None
 def test_what_repeats_itself_takes_less() -> None:
     chunk = Chunk(b"the same again " * 1000, 1000)
     assert len(sealed(chunk)) < len(chunk.data) / 50
+
+
+def test_an_object_that_is_changed_after_it_was_yielded_is_stored_as_it_was_then() -> None:
+    def one_row_again_and_again() -> Any:
+        row = {}
+        for number in range(500):
+            row["number"] = number
+            yield number
+            yield row
+
+    (chunk,) = encode_items(one_row_again_and_again())
+    assert decode_items(chunk)[1::2] == [{"number": number} for number in range(500)]
+
+
+@pytest.mark.parametrize("as_source", [list, iter])
+def test_a_bad_item_among_many_is_named_with_its_place(as_source: Any) -> None:
+    with pytest.raises(BadItems, match=r"item 777 \(complex\) can't be stored"):
+        list(encode_items(as_source([*range(777), 1j, *range(9)])))
+
+
+def test_few_items_are_held_before_they_are_encoded() -> None:
+    """However small those before it were, what is large fills chunks of its own."""
+    given = 0
+
+    def small_then_large() -> Any:
+        nonlocal given
+        yield from range(10_000)
+        for _ in range(1000):
+            given += 1
+            yield "x" * 300_000
+
+    chunks = encode_items(small_then_large())
+    assert next(chunks).items > 10_000
+    assert given <= AT_ONCE
+    given = 0
+    next(chunks)
+    assert given <= 2

@@ -44,7 +44,7 @@ class Blocking:
 def test_a_thread_that_came_in_the_place_of_the_blocked_one_is_not_struck() -> None:
     guest = Blocking()
     loop = Loop(1, lambda _turning: None)
-    with loop.slot() as start:
+    with loop.slots(1) as (_, start):
         start(guest)
     until(lambda: len(guest.bystanders) == 20)
     until(lambda: not any(one.name == "collectors-loop-watch" for one in threading.enumerate()))

@@ -93,8 +93,7 @@ class ChordPlanner:
         return self.app.tasks.get(signature.task)
 
     def _collector_of(self, signature: Signature) -> Collector | None:
-        declared = self.collectors.registry.collectors.values()
-        return next((one for one in declared if one.task.name == signature.task), None)
+        return self.collectors.registry.by_task().get(signature.task)
 
     def is_collector(self, signature: Signature) -> bool:
         """Whether its task is a declared collector."""

@@ -140,7 +140,7 @@ class chord:  # noqa: N801 - Celery's own name
 
     def _open(self, collectors: Collectors, plan: Plan, request_id: str, task_id: str | None) -> ChordResult:
         deadline_s, finish_s = collectors.times(*self._times)
-        key = task_key(_question(plan, request_id))
+        key = task_key(lambda: _question(plan, request_id))
         request_id = collectors.client.ask(
             plan,
             deadline_s=deadline_s,

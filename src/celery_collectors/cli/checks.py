@@ -14,6 +14,7 @@ from celery_collectors.cli.check import Check
 from celery_collectors.cli.disk_checks import disk, unused
 from celery_collectors.cli.encryption_checks import encryption
 from celery_collectors.cli.following import crash_loop
+from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
 from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
@@ -74,6 +75,7 @@ def everything(place: Place) -> Iterator[Check]:
     yield server_checks.persistence(facts)
     yield server_checks.eviction(facts)
     yield server_checks.clock(facts)
+    yield payloads(place)
     beats = _reported(place)
     yield workers(place, beats)
     yield worker_versions(beats)

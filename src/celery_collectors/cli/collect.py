@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer to FILE.")
 @click.option("--detach", is_flag=True, help="Print the request's id at once and don't wait.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True)
+@click.option("--explain", is_flag=True, help="Print what would be run, and in how many messages; ask nothing.")
 @click.option("--key", metavar="TEXT", help="Asking again with the same key joins the same request.")
 @click.pass_obj
-def collect(wanted: Wanted, /, *, topic: str, as_json: bool, output: Path | None, detach: bool, **asked: Any) -> None:
+def collect(
+    wanted: Wanted, /, *, topic: str, as_json: bool, output: Path | None, detach: bool, explain: bool, **asked: Any
+) -> None:
     """Ask every subcollector for TOPIC and print the answer.
 
     The result goes to stdout, progress and the report on who answered to
@@ -49,9 +52,13 @@ def collect(wanted: Wanted, /, *, topic: str, as_json: bool, output: Path | None
     collectors --app examples.airports collect airport:JFK
     collectors --app news collect python --deadline 10s --min-ok 2 --json
     """
+    from celery_collectors.cli.explaining import print_explanation
     from celery_collectors.cli.output import OutputFile
     from celery_collectors.cli.place import opened
 
+    if explain:
+        with opened(wanted, worker=False) as place:
+            return print_explanation(place, topic, asked, as_json=as_json)
     if detach and output:
         raise Complaint("--detach has no answer to write with -o", hint="leave one of them out")
     delivery = Delivery(as_json=as_json, detach=detach, file=OutputFile(output) if output else None)

@@ -19,6 +19,7 @@ from celery_collectors.cli.doctor import doctor
 from celery_collectors.cli.init import init
 from celery_collectors.cli.listing import list_collectors, show_collector
 from celery_collectors.cli.requests import requests
+from celery_collectors.cli.result import result
 from celery_collectors.cli.trying import try_collector
 from celery_collectors.cli.up import up
 from celery_collectors.cli.wanted import wanted_from
@@ -91,7 +92,7 @@ OF_COLLECTORS = (list_collectors, show_collector, try_collector)
 SERVING = (up, worker, web, flower, sweeper)
 for command in OF_COLLECTORS:
     the_collectors.add_command(command)
-for command in (watch, cancel, retry, priority):
+for command in (watch, cancel, retry, priority, result):
     requests.add_command(command)
 for command in (collect, requests, *OF_COLLECTORS, the_collectors, doctor, *SERVING, init, config, completion):
     collectors.add_command(command)

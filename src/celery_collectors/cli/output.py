@@ -19,9 +19,9 @@ def print_json(value: Any) -> None:
     print_text([as_json(value)])
 
 
-def print_text(chunks: Iterable[str]) -> None:
-    """Print JSON that comes in pieces, as UTF-8 wherever stdout goes."""
-    if is_lively(sys.stdout):
+def print_text(chunks: Iterable[str], *, coloured: bool = True) -> None:
+    """Print JSON that comes in pieces, as UTF-8 wherever stdout goes; to colour it takes all of them at once."""
+    if coloured and is_lively(sys.stdout):
         return _print_coloured("".join(chunks))
     for chunk in chunks:
         _send(chunk)

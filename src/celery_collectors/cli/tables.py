@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
@@ -147,6 +147,17 @@ def print_settings(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> Non
         cells = [_text(value), Text(printable(place), style="dim")]
         table.add_row(_text(str(row["name"])), *([Text("\n").join(cells)] if is_narrow else cells))
     _print(table, out)
+
+
+def print_planned(rows: Sequence[Mapping[str, str]], summary: str, stream: IO[str]) -> None:
+    """Print what a question would become."""
+    out = console(stream)
+    headings = list(rows[0])[: 3 if out.width < _NARROW else None]
+    table = _table(*headings)
+    for row in rows:
+        table.add_row(*(_text(row[heading]) for heading in headings))
+    _print(table, out)
+    out.print(_text(summary), soft_wrap=True)
 
 
 def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> None:

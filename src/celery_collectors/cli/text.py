@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
-    r"""JSON in which suspicious characters are escaped; it reads back as the same value.
+    r"""JSON in which suspicious characters are escaped; it reads back as the same value. Without an indent, a line.
 
     A number that JSON has no word for becomes ``null``: the reader is a strict one, perhaps.
 
@@ -32,9 +32,10 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
     ('"\\u009b31m"', '[null]')
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+        finite = _finite(value)
+        text = json.dumps(finite, ensure_ascii=False, indent=indent, default=_as_text, allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
@@ -44,6 +45,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _as_text(value: Any) -> Any:
+    """What JSON does not know of what items may be: times, decimals, UUIDs; bytes as Base64."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
 
 
 def clock_text(duration_s: float) -> str:

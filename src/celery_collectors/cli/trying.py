@@ -44,7 +44,7 @@ def _tried(collectors: Collectors, name: str, topic: str) -> tuple[Outcome, list
     from celery_collectors.plan import make_plan
 
     plan = make_plan(collectors.registry, topic, policy=Policy(), settings=collectors.settings, only=[name])
-    return try_one(collectors.registry, plan)
+    return try_one(collectors.registry, plan, collectors.settings)
 
 
 def _show(name: str, topic: str, outcome: Outcome, items: list[Any], as_json: bool) -> None:

@@ -5,7 +5,17 @@ harmless, so nothing here retries for long: what could not be published is hande
 """
 
 from celery_collectors.dispatch.dispatcher import Dispatcher, broker_name
-from celery_collectors.dispatch.messages import HEADER, PRIORITIES, order_of, our_queue
+from celery_collectors.dispatch.messages import HEADER, PACK_TASK, PRIORITIES, each_of, order_of, our_queue
 from celery_collectors.dispatch.teller import Teller
 
-__all__ = ["HEADER", "PRIORITIES", "Dispatcher", "Teller", "broker_name", "order_of", "our_queue"]
+__all__ = [
+    "HEADER",
+    "PACK_TASK",
+    "PRIORITIES",
+    "Dispatcher",
+    "Teller",
+    "broker_name",
+    "each_of",
+    "order_of",
+    "our_queue",
+]

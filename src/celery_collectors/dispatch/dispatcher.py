@@ -16,11 +16,12 @@ from kombu.exceptions import OperationalError
 
 from celery_collectors.calls import decode_call
 from celery_collectors.dispatch.confirms import WAIT_S, WRITE_S, Confirms
-from celery_collectors.dispatch.messages import our_queue, send_call, send_ours
+from celery_collectors.dispatch.messages import our_queue, send_call, send_ours, send_pack
 from celery_collectors.dispatch.results import Answer, store_result
 from celery_collectors.errors import BrokerUnavailable
 from celery_collectors.ledger import RESULT, Order
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.plan import Pack
 from celery_collectors.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,20 +60,21 @@ class Dispatcher:
         self._sent: list[Order] = []
         self._results: list[tuple[Order, Answer | None]] = []
 
-    def send(self, orders: Iterable[Order], answer: Answer | None = None) -> None:
+    def send(self, orders: Iterable[Order | Pack], answer: Answer | None = None) -> None:
         """Send orders, without waiting for the broker to confirm them.
 
         Args:
-            orders: What the ledger handed out, of one request if there is an answer.
+            orders: What the ledger handed out, of one request if there is an answer; those in a pack share a message.
             answer: Tells what its chord came to, if that is at hand.
 
         Raises:
             BrokerUnavailable: when the broker can't be reached; the orders come again by themselves.
         """
         for batch in _batches(orders):
-            messages = [order for order in batch if order.ref != RESULT]
+            results = [order for order in batch if isinstance(order, Order) and order.ref == RESULT]
+            messages = [order for order in batch if order not in results] if results else batch
             with self._lock:
-                self._results += [(order, answer) for order in batch if order.ref == RESULT]
+                self._results += [(order, answer) for order in results]
                 sent = self._send(messages) if messages else []  # which may drop what was not confirmed before
                 self._sent += sent
 
@@ -114,7 +116,7 @@ class Dispatcher:
             return False
         return True
 
-    def _send(self, batch: Sequence[Order]) -> list[Order]:
+    def _send(self, batch: Sequence[Order | Pack]) -> list[Order]:
         was_open = self._producer is not None
         try:
             return self._try_to_send(batch)
@@ -136,10 +138,10 @@ class Dispatcher:
             )
         return BrokerUnavailable(f"the broker at {where} can't be reached: {said}. Is it running?")
 
-    def _try_to_send(self, batch: Sequence[Order]) -> list[Order]:
+    def _try_to_send(self, batch: Sequence[Order | Pack]) -> list[Order]:
         producer = self._producer or self._connect()
         with nullcontext() if self._confirms is None else self._confirms.together():
-            sent = [order for order in batch if self._send_one(producer, order)]
+            sent = [order for one in batch for order in self._send_one(producer, one)]
         if self._confirms is not None and self._confirms.open > CONFIRM_AT_ONCE:
             ends_at = time.monotonic() + WAIT_S
             while not self._confirms.has_all(self._confirms.sent, ends_at):
@@ -162,21 +164,24 @@ class Dispatcher:
         connection = self._app.connection_for_write()
         return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
-    def _send_one(self, producer: Any, order: Order) -> bool:
-        """Send one message; one that can't be made must not hold up the others."""
+    def _send_one(self, producer: Any, one: Order | Pack) -> Sequence[Order]:
+        """Send one message, and return what it calls for; one that can't be made must not hold up the others."""
+        orders = one.orders if isinstance(one, Pack) else (one,)
         try:
-            if order.call:
-                queue = self._declared(producer, order.queue) if order.queue == self._settings.queue else None
-                steps = decode_call(self._app, order.call)
-                send_call(self._app, producer, order, steps[order.step], queue)
+            if isinstance(one, Pack):
+                send_pack(self._app, producer, one, self._declared(producer, orders[0].queue))
+            elif one.call:
+                queue = self._declared(producer, one.queue) if one.queue == self._settings.queue else None
+                steps = decode_call(self._app, one.call)
+                send_call(self._app, producer, one, steps[one.step], queue)
             else:
-                send_ours(self._app, producer, order, self._declared(producer, order.queue))
+                send_ours(self._app, producer, one, self._declared(producer, one.queue))
         except self._errors:
             raise
         except Exception:
-            log.exception("%s %s: its message can't be made", order.request_id, order.ref)
-            return False
-        return True
+            log.exception("%s %s: its message can't be made", orders[0].request_id, orders[0].ref)
+            return ()
+        return orders
 
     def _declared(self, producer: Any, name: str) -> Queue:
         """A queue of ours, declared once per connection: a message to one that isn't there would be lost."""
@@ -205,7 +210,7 @@ class Dispatcher:
         return producer
 
 
-def _batches(orders: Iterable[Order]) -> Iterator[tuple[Order, ...]]:
+def _batches(orders: Iterable[Order | Pack]) -> Iterator[tuple[Order | Pack, ...]]:
     remaining = iter(orders)
     while batch := tuple(islice(remaining, CONFIRM_AT_ONCE)):
         yield batch

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 from celery import Celery
 from celery.canvas import Signature
 from celery.utils.saferepr import saferepr
@@ -12,10 +13,13 @@ from kombu import Exchange, Queue
 
 from celery_collectors.calls import sent_options
 from celery_collectors.ledger import Order
+from celery_collectors.plan import Pack
 
 HEADER = "collectors"
+PACK_TASK = "collectors.pack"
 PRIORITIES = ("low", "normal", "high")
 SHOWN_CHARS = 1024
+SHOWN_NAMES = 10
 LIMIT_GRACE_S = 5.0  # a worker's own time limits act first
 
 # RabbitMQ serves the highest number first and none last; Redis serves 0 first, and knows only the
@@ -37,6 +41,16 @@ def order_of(header: Any, message_id: str | None) -> Mapping[str, Any] | None:
     return header if names == message_id else None
 
 
+def each_of(named: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The runs or stages that a message calls for, each as if it had a message to itself.
+
+    >>> [one["ref"] for one in each_of({"ref": "pack0", "refs": ["0", "1"], "generation": 1})]
+    ['0', '1']
+    """
+    for ref in named.get("refs") or (named["ref"],):
+        yield {name: value for name, value in named.items() if name != "refs"} | {"ref": ref}
+
+
 def our_queue(name: str, kind: str = "classic") -> Queue:
     """The queue for our messages: durable, and made for priorities where its kind has them.
 
@@ -55,6 +69,22 @@ def send_ours(app: Celery, producer: Any, order: Order, queue: Queue) -> None:
     """Send the message of a declared collector or stage to our own queue."""
     args = (order.topic,) if order.ref.isdigit() else ()
     _send_prepared(app, producer, order, queue, call=(args, {"request_id": order.request_id}), named=_named(order))
+
+
+def send_pack(app: Celery, producer: Any, pack: Pack, queue: Queue) -> None:
+    """Send the one message of several runs to our own queue."""
+    first = pack.orders[0]
+    refs = [order.ref for order in pack.orders]
+    order = msgspec.structs.replace(first, ref=f"pack{first.ref}", task=PACK_TASK)
+    named = _named(order) | {"refs": refs, "on_loop": pack.on_loop}
+    call = ((first.topic,), {"request_id": first.request_id, "runs": _names(pack)})
+    _send_prepared(app, producer, order, queue, call=call, named=named)
+
+
+def _names(pack: Pack) -> str:
+    """Which runs they are, for whoever looks at the message."""
+    shown = ", ".join(order.name for order in pack.orders[:SHOWN_NAMES])[:SHOWN_CHARS]
+    return shown + (", …" if len(pack.orders) > SHOWN_NAMES else "")
 
 
 def send_call(app: Celery, producer: Any, order: Order, signature: Signature, queue: Queue | None) -> None:

@@ -45,13 +45,19 @@ class Addresses:
         return f"unix://{self.socket}?db=1"
 
     @property
+    def payloads_url(self) -> str:
+        """For large values: files beside the server's own, so that its memory need not hold them."""
+        return f"file://{self.socket.parent}/payloads"
+
+    @property
     def environment(self) -> dict[str, str]:
         """By which a process of the project works on this engine, whatever its code says; Celery's results are in
         database 2."""
         brokers = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
         ledgers = ("COLLECTORS_LEDGER", "COLLECTORS_FORCED_LEDGER")
         results = {"CELERY_RESULT_BACKEND": f"redis+socket://{self.socket}?virtual_host=2"}
-        return dict.fromkeys(brokers, self.broker_url) | dict.fromkeys(ledgers, self.ledger_url) | results
+        payloads = {"COLLECTORS_FORCED_PAYLOADS": self.payloads_url}
+        return dict.fromkeys(brokers, self.broker_url) | dict.fromkeys(ledgers, self.ledger_url) | results | payloads
 
 
 @contextmanager

@@ -12,8 +12,12 @@ from celery_collectors.ledger.records import (
     Order,
     Reply,
     RunPlan,
+    Settled,
+    Sifted,
     StagePlan,
     StepPlan,
+    Then,
+    Verdict,
     WorkerBeat,
 )
 
@@ -26,7 +30,11 @@ __all__ = [
     "Order",
     "Reply",
     "RunPlan",
+    "Settled",
+    "Sifted",
     "StagePlan",
     "StepPlan",
+    "Then",
+    "Verdict",
     "WorkerBeat",
 ]

@@ -1,39 +1,62 @@
--- advance: commits a stage's output and moves the request on.
--- Promise: one output per stage and generation, the winner's; the next stage begins only with it in place.
--- A: request_id, ref, generation, attempt, state ('ok', 'failed' or 'queued'), items, bytes, run_ms, error, jitter,
---    again_ms, who
--- ARGV[2]: the stage's output; or the call that a task asked to be tried again with
+-- advance: commits a stage's output and moves the request on; or those of several stages, in their order, that one
+-- process has run one after another.
+-- Promise: one output per stage and generation, the winner's; the next stage begins only with it in place. What was run
+-- along with a stage stands only on that stage's own output: it is begun here, unless another has begun it by now.
+-- A: request_id, who, ended [{ref, generation, attempt, state ('ok', 'failed' or 'queued'), items, bytes, run_ms,
+--    error, jitter, again_ms}...]
+-- ARGV[2...]: of each, the stage's output; or the call that a task asked to be tried again with
 -- A link, which follows a chord's end, is committed the same way, and moves nothing on.
 local head = get_head(A.request_id)
-local rec = head and get_rec(head.id, A.ref)
-if not rec then return answer({ kept = false, reason = 'unknown' }) end
-if settled_before(rec) then
-  local granted = again(head, A.who)
-  return answer_granted(head, { kept = true, state = rec.state, next = granted }, granted)
-end
-local current = rec.state == 'running' and rec.attempt == A.attempt
-if head.generation ~= A.generation or RUN_ENDED[rec.state]
-  or not is_link(A.ref) and head.state ~= STAGE_STATE[A.ref]
-  or not (A.state == 'ok' or current) then
-  redis.call('HINCRBY', key('request', head.id), 'late', 1)
-  return answer({ kept = false, reason = 'late', state = rec.state })
+local reply, each = { orders = {} }, {}
+
+local function fits(one) -- whether its stage is the one that the request is at
+  return head.generation == one.generation and (is_link(one.ref) or head.state == STAGE_STATE[one.ref])
 end
 
-local reply = { kept = true, orders = {} }
-rec.settled, rec.generation = A.attempt, A.generation
-if A.state == 'ok' then
-  rec.items, rec.bytes, rec.run_ms = A.items, A.bytes, A.run_ms
-  learn(rec.task, A.run_ms)
-  end_rec(head, A.ref, rec, 'ok', nil)
-  if not is_link(A.ref) then
-    redis.call('HSET', key('values', head.id), A.ref, ARGV[2])
-    enter_stage(head, head.stage, A.who, reply)
+local function begin_along(one, rec) -- as start.lua would have
+  if rec.state == 'queued' and rec.attempt + 1 == one.attempt and fits(one) and NOW < head.finish_at then
+    begin(head, one.ref, rec, A.who)
+    return true
   end
-elseif A.state == 'queued' then
-  hand_back(head, A.ref, rec, reply)
-else
-  ask_again(head, A.ref)
-  fail(head, A.ref, rec, A.state, A.error, A.jitter, reply, A.again_ms)
 end
-reply.state = reply.state or rec.state
-return answer_granted(head, reply, reply.next)
+
+local function commit(at, one)
+  local rec = head and get_rec(head.id, one.ref)
+  if not rec then return { kept = false, reason = 'unknown' } end
+  if settled_before(rec, one) then
+    reply.next = reply.next or again(head, A.who)
+    return { kept = true, state = rec.state }
+  end
+  local is_mine = at == 1 or begin_along(one, rec)
+  local current = rec.state == 'running' and rec.attempt == one.attempt
+  if not is_mine or not fits(one) or RUN_ENDED[rec.state] or not (one.state == 'ok' or current) then
+    return late(head, rec)
+  end
+
+  local delay_ms
+  local following = A.ended[at + 1]
+  rec.settled, rec.generation = one.attempt, one.generation
+  if one.state == 'ok' then
+    rec.items, rec.bytes, rec.run_ms = one.items, one.bytes, one.run_ms
+    learn(rec.task, one.run_ms)
+    end_rec(head, one.ref, rec, 'ok', nil)
+    if not is_link(one.ref) then
+      put_value(head.id, one.ref, ARGV[at + 1])
+      local is_first = following and following.attempt == 1 and following.generation == one.generation
+      enter_stage(head, head.stage, A.who, reply, is_first and following.ref)
+    end
+  elseif one.state == 'queued' then
+    hand_back(head, one.ref, rec, reply)
+  else
+    ask_again(head, one, ARGV[at + 1])
+    delay_ms = fail(head, one.ref, rec, one.state, one.error, one.jitter, reply, one.again_ms)
+  end
+  return { kept = true, state = rec.state, delay_ms = delay_ms }
+end
+
+local stands = true -- whether what comes next was made from what is in place
+for at, one in ipairs(A.ended) do
+  each[at] = stands and commit(at, one) or { kept = false, reason = 'late' }
+  each[at].ref, stands = one.ref, each[at].kept and each[at].state == 'ok'
+end
+return answer_each(head, reply, each)

@@ -1,10 +1,10 @@
 -- What a request's runs are called for anew by: retry and reprioritise. Some runs at a time, so that none blocks the
--- server for long; whoever began it goes on, and if it dies, the request's own timer does. Comes after life.lua.
+-- server for long; whoever began it goes on, and if it dies, the request's own timer does. Comes after ends.lua.
 
 local function set_timer(head)
   local at = head.state == 'collecting' and head.deadline_at or head.finish_at
   if head.closing or head.again or head.moving then at = NOW end -- something else has been begun, and has to go on
-  redis.call('ZADD', DUE, at, head.id)
+  due_at(head.id, at)
 end
 
 local LEFT_BEHIND = { -- what a record tells of the generation before; it keeps its attempts, and a chain its steps
@@ -37,12 +37,11 @@ local function reopen(head, reply)
     may_close = may_close - 1
   end
   if ref then
-    redis.call('ZADD', DUE, NOW, head.id)
+    due_at(head.id, NOW)
     reply.more = true
     return
   end
-  redis.call('HDEL', key('request', head.id), 'again')
-  head.again = nil
+  unset_head(head, 'again')
   set_timer(head)
   if NOW >= head.deadline_at then reply.more = true end -- nobody was there in time: the same sweeper ends it
   after_run(head, nil, reply)
@@ -61,20 +60,20 @@ end
 local function call_anew(head, reply)
   local at = head.moving
   if head.state ~= 'collecting' then
-    call_one_anew(head, cjson.decode(head.stages)[head.stage].ref, reply)
+    call_one_anew(head, stages_of(head)[head.stage].ref, reply)
     at = head.runs
   end
+  load_runs(head.id, at, math.min(at + may_close, head.runs) - 1)
   while at < head.runs and may_close > 0 do
     call_one_anew(head, tostring(at), reply)
     at, may_close = at + 1, may_close - 1
   end
   if at < head.runs then
     set_head(head, { moving = at })
-    redis.call('ZADD', DUE, NOW, head.id)
+    due_at(head.id, NOW)
     reply.more = true
   else
-    redis.call('HDEL', key('request', head.id), 'moving')
-    head.moving = nil
+    unset_head(head, 'moving')
     set_timer(head)
   end
 end

@@ -64,6 +64,8 @@ class Asking(Shards):
             "ttl_ms": self._ttl_ms,
             "deadline_ms": int(deadline_s * 1000),
             "finish_ms": int(finish_s * 1000),
+            "max_items": self._settings.request_max_items,
+            "max_bytes": self._settings.request_max_bytes,
         }
         if policy.first is not None:
             head["first"] = policy.first

@@ -6,7 +6,7 @@ if not head then return answer({ state = 'unknown' }) end
 if REQUEST_ENDED[head.state] then return answer({ state = head.state }) end
 
 if head.state ~= 'collecting' then
-  local ref = cjson.decode(head.stages)[head.stage].ref
+  local ref = stages_of(head)[head.stage].ref
   local rec = get_rec(head.id, ref)
   if rec and not RUN_ENDED[rec.state] then
     conclude(rec, 'cancelled', rec.error)
@@ -21,7 +21,7 @@ finish(head, 'cancelled', {
   message = 'cancelled' .. (A.by and ' by ' .. A.by or '') .. (A.reason and ': ' .. A.reason or ''),
 }, reply)
 if head.again then -- it was just being reopened
-  redis.call('HDEL', key('request', head.id), 'again')
+  unset_head(head, 'again')
   redis.call('UNLINK', key('again', head.id))
 end
 set_head(head, { closing = 'cancelled', cursor = 0 })

@@ -35,7 +35,10 @@ local function queue_marks()
   for suffix, stamp in pairs(safe) do redis.call('HSET', MARKS, suffix .. ':safe', stamp) end
   return next(safe) and safe or nil
 end
-if A.sweeper then reply.marks = queue_marks() end
+if A.sweeper then
+  reply.marks = queue_marks()
+  reply.stored = #redis.call('ZRANGEBYSCORE', STORED, '-inf', NOW, 'LIMIT', 0, 1) > 0 or nil -- sift.lua sees to it
+end
 local grace_until = tonumber(redis.call('HGET', SWEEP, 'grace_until')) or 0
 
 local function over(head) -- the request's own timer
@@ -51,7 +54,7 @@ local function over(head) -- the request's own timer
     begin_closing(head, 'timed_out', nil, reply)
     reply.more = reply.more or head.closing ~= nil
   elseif not REQUEST_ENDED[head.state] and head.state ~= 'collecting' and NOW >= head.finish_at then
-    local ref = cjson.decode(head.stages)[head.stage].ref
+    local ref = stages_of(head)[head.stage].ref
     local rec = get_rec(head.id, ref)
     give_up(head, ref, rec, 'timed_out', {
       type = 'Timeout', kind = 'system', retryable = true,
@@ -60,7 +63,7 @@ local function over(head) -- the request's own timer
         .. (rec.state == 'queued' and returned(rec) and '; ' .. nobody_knows(rec) or ''),
     }, reply)
   elseif REQUEST_ENDED[head.state] then
-    redis.call('ZREM', DUE, head.id)
+    due_no_more(head.id)
   elseif head.moving then
     call_anew(head, reply)
   else
@@ -74,7 +77,7 @@ local function lapsed(head, ref, rec, entry)
   local seen = tonumber(redis.call('ZSCORE', PROCS, rec.owner)) or 0
   local over_time = NOW >= rec.ends_at
   if over_time and seen <= rec.ends_at and NOW < seen + A.silent_ms then
-    return redis.call('ZADD', DUE, seen + A.silent_ms, entry)
+    return due_at(entry, seen + A.silent_ms)
   end
   local crashed = NOW >= seen + (over_time and A.silent_ms or A.lease_ms)
   lapse(head, ref, rec, crashed, A.jitter, A.crash_cap, reply)
@@ -84,9 +87,9 @@ local function due(head, ref, entry)
   local rec = get_rec(head.id, ref)
   local follows = is_link(ref) or ref == 'result' -- these outlive their request
   if not rec or RUN_ENDED[rec.state] or REQUEST_ENDED[head.state] and not follows then
-    redis.call('ZREM', DUE, entry)
+    due_no_more(entry)
   elseif not follows and not is_stage(ref) and (head.closing or NOW >= head.deadline_at) then
-    redis.call('ZREM', DUE, entry) -- the request's own timer ends it
+    due_no_more(entry) -- the request's own timer ends it
   elseif rec.state == 'queued' and NOW >= (rec.expires_at or math.huge) then
     give_up(head, ref, rec, 'timed_out', {
       type = 'Timeout', kind = 'transient', retryable = true,
@@ -97,7 +100,7 @@ local function due(head, ref, entry)
   elseif rec.state == 'retrying' then
     requeue(head, ref, rec, reply)
   elseif NOW < grace_until then
-    redis.call('ZADD', DUE, grace_until, entry)
+    due_at(entry, grace_until)
   else
     lapsed(head, ref, rec, entry)
   end
@@ -109,14 +112,14 @@ local function handle(entry)
   if head and ref then return due(head, ref, entry) end
   if head then return over(head) end
   if redis.call('EXISTS', key('request', id or entry)) == 1 then -- not sealed yet
-    redis.call('ZADD', DUE, NOW + HAND_OUT_MS, entry)
+    due_at(entry, NOW + HAND_OUT_MS)
   else
-    redis.call('ZREM', DUE, entry)
+    due_no_more(entry)
   end
 end
 
 if A.only then
-  local score = tonumber(redis.call('ZSCORE', DUE, A.only))
+  local score = when_due(A.only)
   if score and score <= NOW then handle(A.only) end
   return answer(reply)
 end
@@ -128,10 +131,11 @@ for _, entry in ipairs(entries) do
     break
   end
   -- An earlier entry of this call may have settled this one.
-  local score = tonumber(redis.call('ZSCORE', DUE, entry))
+  local score = when_due(entry)
   if score and score <= NOW then handle(entry) end
 end
 reply.more = reply.more or #entries == A.limit
+save() -- what follows reads what was changed
 
 -- Backlog is not loss: a published run that nobody started is published again (same delivery) only when its
 -- queue has demonstrably moved past it, or a worker of the queue sat idle: `lost` says up to which stamp.

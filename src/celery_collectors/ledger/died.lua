@@ -1,29 +1,34 @@
--- died: the main process saw how the task ended that had this run, stage or link: its process died, it ran into
--- Celery's own time limit, or it was revoked; or nobody had it yet, and its message is gone.
+-- died: the main process saw how the task ended that had this run, stage or link, or several runs of one request: its
+-- process died, it ran into Celery's own time limit, or it was revoked; or nobody had it yet, and its message is gone.
 -- Promise: takes it away from that process only, at once instead of when its lease lapses; what has been started
 -- meanwhile by whoever got another copy of the message is left alone.
--- A: request_id, ref, generation, delivery, jitter, crash_cap, process (how its owner's name begins, up to the end of
+-- A: request_id, refs, generation, delivery, jitter, crash_cap, process (how its owner's name begins, up to the end of
 --    a word; absent when nobody ran it), ended + error (absent when it is to be tried again, as after a crash)
 local head = get_head(A.request_id)
-local rec = head and (is_link(A.ref) or not REQUEST_ENDED[head.state]) and get_rec(head.id, A.ref)
-if not rec or RUN_ENDED[rec.state] or head.generation ~= A.generation or rec.delivery ~= A.delivery then
-  return answer({ kept = false })
-end
+local reply = { kept = false, orders = {} }
 
-local function is_theirs()
+local function is_theirs(rec)
   if rec.state ~= 'running' or string.sub(rec.owner, 1, #A.process) ~= A.process then return false end
   return not (string.find(rec.owner, '^%w', #A.process + 1) and string.find(A.process, '%w$'))
 end
 local is_unread = not A.process and not A.ended -- only its message is gone
-if A.process and not is_theirs() or is_unread and rec.state ~= 'queued' then return answer({ kept = false }) end
 
-local reply = { kept = true, orders = {} }
-if is_unread then
-  redis.call('ZREM', waiting_key(rec, head), member(head.id, A.ref)) -- handed out, it is not what lies in the queue
-  reply.orders[1] = order(head, A.ref, rec)
-elseif A.ended then
-  give_up(head, A.ref, rec, A.ended, A.error, reply)
-else
-  lapse(head, A.ref, rec, true, A.jitter, A.crash_cap, reply)
+local function died(ref)
+  local rec = head and (is_link(ref) or not REQUEST_ENDED[head.state]) and get_rec(head.id, ref)
+  if not rec or RUN_ENDED[rec.state] or head.generation ~= A.generation or rec.delivery ~= A.delivery then return end
+  if A.process and not is_theirs(rec) or is_unread and rec.state ~= 'queued' then return end
+
+  reply.kept = true
+  if is_unread then
+    waits_no_more(head, ref, rec) -- handed out, it is not what lies in the queue
+    reply.orders[#reply.orders + 1] = order(head, ref, rec)
+  elseif A.ended then
+    give_up(head, ref, rec, A.ended, A.error, reply)
+  else
+    lapse(head, ref, rec, true, A.jitter, A.crash_cap, reply)
+  end
 end
+
+if head then load_recs(head.id, A.refs) end
+for _, ref in ipairs(A.refs) do died(ref) end
 return answer(reply)

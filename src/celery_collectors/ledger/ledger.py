@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 
 from celery_collectors.ledger.asking import Asking
-from celery_collectors.ledger.records import Grant, Held, Order, Reply, WorkerBeat
+from celery_collectors.ledger.records import Grant, Held, Order, Reply, Settled, Verdict, WorkerBeat
+from celery_collectors.ledger.storing import Storing
 from celery_collectors.model import ErrorInfo, RequestState
 
 RECORD_AT_ONCE = 250
 GRACE_MS = 2000  # a worker settles its own time-outs; the lease waits this much longer for it
 
 
-class Ledger(Asking):
+class Ledger(Asking, Storing):
     """The one record of every request.
 
     Args:
@@ -40,11 +41,33 @@ class Ledger(Asking):
             worker: Names the worker for people.
             token: Unique to this call, so that asking again after a lost reply gives the same answer.
         """
-        fields = msgspec.structs.asdict(order) if isinstance(order, Order) else order
-        named = _named(fields)
-        arguments = named | self.who(owner, worker, token)
-        text, given = self._granted("start", named["request_id"], arguments)
+        text, given = self._start([order], owner, worker, token)
         return msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)
+
+    def start_together(
+        self, orders: Sequence[Mapping[str, Any] | Order], *, owner: str, worker: str, token: str
+    ) -> list[Grant]:
+        """Ask for several runs of one request, all called for by one message, as :meth:`start` asks for each.
+
+        Args:
+            orders: Which; all of one generation, delivery and stamp.
+            owner, worker, token: As for :meth:`start`; one token for all.
+
+        Returns:
+            The grants, in the order asked.
+        """
+        text, given = self._start(orders, owner, worker, token)
+        if len(orders) == 1:
+            return [msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)]
+        shared = msgspec.json.decode(text)
+        each = shared.pop("each")
+        return [msgspec.convert(shared | one, Grant) for one in each]
+
+    def _start(
+        self, orders: Sequence[Mapping[str, Any] | Order], owner: str, worker: str, token: str
+    ) -> tuple[bytes, tuple[bytes | None, ...]]:
+        arguments = _together(orders) | self.who(owner, worker, token)
+        return self._granted("start", arguments["request_id"], arguments)
 
     def who(self, owner: str, worker: str, token: str) -> dict[str, Any]:
         """The arguments that give a lease to a process."""
@@ -82,21 +105,47 @@ class Ledger(Asking):
             again_s: The pause after which the code itself asked to be tried again; ``value`` may then be a new call.
             go_on: From :meth:`who`, if this process could go on with a short stage in place.
         """
-        arguments: dict[str, Any] = msgspec.structs.asdict(held) | {
-            "state": state,
-            "items": items,
-            "bytes": size_bytes,
-            "run_ms": run_s * 1000,
-            "jitter": random.random(),
-        }
-        if error is not None:
-            arguments["error"] = _compact(error)
-        if again_s is not None:
-            arguments["again_ms"] = max(0, int(again_s * 1000))
+        ended = Settled(
+            held=held,
+            state=state,
+            value=value,
+            items=items,
+            size_bytes=size_bytes,
+            run_s=run_s,
+            error=error,
+            again_s=again_s,
+        )
+        return self._settle([ended], go_on)
+
+    def settle_together(self, ended: Sequence[Settled], *, go_on: Mapping[str, Any] | None = None) -> Reply:
+        """End several attempts of one request, as :meth:`settle` ends each: runs, or stages in their order.
+
+        Args:
+            ended: How each ended. After the first stage those that its grant named as ``then``: each is begun here,
+                as attempt 1, and ended at once; if another has begun it meanwhile, or it may not begin any more, it
+                is late, and so is all that was made from it.
+            go_on: From :meth:`who`; needed for several stages, which are begun with it.
+        """
+        of_one = {one.held.request_id for one in ended}
+        if len(of_one) != 1 or len({one.held.ref.isdigit() for one in ended}) != 1:
+            raise ValueError("only runs, or only stages, of one request are settled together")
+        if len(ended) > 1 and go_on is None and not ended[0].held.ref.isdigit():
+            raise ValueError("several stages are settled together by the process that has run them: say who goes on")
+        reply = self._settle(ended, go_on)
+        if reply.each:
+            return reply
+        verdict = Verdict(
+            ref=ended[0].held.ref, kept=reply.kept, reason=reply.reason, state=reply.state, delay_ms=reply.delay_ms
+        )
+        return msgspec.structs.replace(reply, each=[verdict])
+
+    def _settle(self, ended: Sequence[Settled], go_on: Mapping[str, Any] | None) -> Reply:
+        first = ended[0].held
+        arguments: dict[str, Any] = {"request_id": first.request_id, "ended": [_ended(one) for one in ended]}
         if go_on is not None:
             arguments["who"] = go_on
-        verb = "settle" if held.ref.isdigit() else "advance"
-        text, given = self._granted(verb, held.request_id, arguments, value)
+        verb = "settle" if first.ref.isdigit() else "advance"
+        text, given = self._granted(verb, first.request_id, arguments, [one.value for one in ended])
         reply = msgspec.json.decode(text, type=Reply)
         if reply.next is None:
             return reply
@@ -138,12 +187,25 @@ class Ledger(Asking):
             ended: How it ended, if it is not to be tried again.
             error: Why, then.
         """
-        arguments = _named(order) | {"jitter": random.random(), "crash_cap": self._settings.crash_cap}
+        return self.died_together([order], process, ended, error)
+
+    def died_together(
+        self,
+        orders: Sequence[Mapping[str, Any]],
+        process: str | None,
+        ended: str | None = None,
+        error: ErrorInfo | None = None,
+    ) -> Reply:
+        """Take several runs of one request, all called for by one message, away as :meth:`died` does each.
+
+        The reply is ``kept`` if there was one to take away.
+        """
+        arguments = _together(orders) | {"jitter": random.random(), "crash_cap": self._settings.crash_cap}
         if process is not None:
             arguments["process"] = process
         if ended is not None and error is not None:
             arguments |= {"ended": ended, "error": _compact(error)}
-        return self._reply("died", order["request_id"], arguments, Reply)
+        return self._reply("died", arguments["request_id"], arguments, Reply)
 
     def unregistered(self, order: Mapping[str, Any], worker: str) -> Reply:
         """Have a run come again that a worker was given and has no code for.
@@ -240,6 +302,12 @@ class Ledger(Asking):
             found: Any = client.hget(self.key("calls", held.request_id), held.ref)
         return str(found.decode())
 
+    def run_times(self, shard: str) -> dict[str, float]:
+        """How long runs and stages have taken lately: milliseconds, a moving average by task."""
+        with self.answering() as client:
+            found: Any = client.hgetall(f"{shard}:times")
+        return {task.decode(): float(run_ms) for task, run_ms in found.items()}
+
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
         with self.answering() as client:
@@ -256,6 +324,35 @@ class Ledger(Asking):
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
     return named | ({"stamp": order["stamp"]} if order.get("stamp") else {})
+
+
+def _together(orders: Sequence[Mapping[str, Any] | Order]) -> dict[str, Any]:
+    """What all of these name, and their refs."""
+    named = [_named(msgspec.structs.asdict(one) if isinstance(one, Order) else one) for one in orders]
+    refs = [one.pop("ref") for one in named]
+    if any(one != named[0] for one in named):
+        raise ValueError("only what one message calls for goes together: of one request, generation and delivery")
+    return named[0] | {"refs": refs}
+
+
+def _ended(one: Settled) -> dict[str, Any]:
+    held = one.held
+    ended: dict[str, Any] = {
+        "ref": held.ref,
+        "generation": held.generation,
+        "attempt": held.attempt,
+        "step": held.step,
+        "state": one.state,
+        "items": one.items,
+        "bytes": one.size_bytes,
+        "run_ms": one.run_s * 1000,
+        "jitter": random.random(),
+    }
+    if one.error is not None:
+        ended["error"] = _compact(one.error)
+    if one.again_s is not None:
+        ended["again_ms"] = max(0, int(one.again_s * 1000))
+    return ended
 
 
 def _compact(error: ErrorInfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- The life of a request, its runs, stages and links: what follows from what. Comes after prelude.lua in every script.
+-- How a request, its runs and stages begin, and what follows a request's end. Comes after orders.lua in every script.
 
 -- What follows a chord's end: its result is stored where Celery looks for it, and its links are called.
 local function follow(head, state, reply)
@@ -31,18 +31,16 @@ local function still_follows(head)
 end
 
 local function finish(head, state, err, reply)
-  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+  if not follows(REQUEST_NEXT, head.state, state) then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   local fields = { state = state, finished_at = NOW }
   if err then fields.error = cjson.encode(err) end
   set_head(head, fields)
-  redis.call('ZREM', DUE, head.id)
+  due_no_more(head.id)
   emit(head, 'request', head.topic, state, err and { error = err })
   follow(head, state, reply)
-  for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
-    redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
-  end
+  ended[head.id] = head.ttl_ms
   redis.call('PUBLISH', key('ended', head.id), state) -- for whoever waits; who misses it looks again by itself
 end
 
@@ -55,22 +53,33 @@ local function begin(head, ref, rec, who)
   rec.owner, rec.worker, rec.token = who.owner, who.worker, who.token
   rec.ends_at = math.min(NOW + rec.timeout_ms, latest(head, ref))
   waits_no_more(head, ref, rec)
-  redis.call('ZADD', DUE, math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms), member(head.id, ref))
-  redis.call('ZADD', PROCS, NOW, who.owner)
+  due_at(member(head.id, ref), math.min(NOW + who.lease_ms, rec.ends_at + who.grace_ms))
+  seen(who.owner)
   put_rec(head.id, ref, rec)
   emit_rec(head, ref, rec)
 end
 
-local function grant(head, ref, rec, in_place)
+local function own_grant(head, ref, rec) -- without what is the same for all that is granted of this request
   return {
-    go = true, request_id = head.id, ref = ref, name = rec.name, topic = head.topic,
-    generation = head.generation, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW, ends_at = rec.ends_at,
-    deadline_at = head.deadline_at, finish_in_ms = head.finish_at - NOW, step = rec.step,
-    call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
-    missing = rec.call and ref == 'gathering' and redis.call('HGET', key('calls', head.id), 'missing') or nil,
-    asked = rec.call and in_place and redis.call('HGET', key('calls', head.id), ref) or nil,
-    before = is_stage(ref) and head.stage > 1 and cjson.decode(head.stages)[head.stage - 1].ref or nil,
+    go = true, ref = ref, name = rec.name, attempt = rec.attempt, ends_in_ms = rec.ends_at - NOW,
+    ends_at = rec.ends_at, step = rec.step, call = rec.call, failures = rec.failures > 0 and rec.failures or nil,
   }
+end
+
+local function share(head, granted)
+  granted.request_id, granted.topic, granted.generation = head.id, head.topic, head.generation
+  granted.deadline_at, granted.finish_in_ms = head.deadline_at, head.finish_at - NOW
+  return granted
+end
+
+local function grant(head, ref, rec, in_place)
+  local granted = share(head, own_grant(head, ref, rec))
+  if rec.call and ref == 'gathering' then
+    granted.missing = redis.call('HGET', key('calls', head.id), 'missing') or nil
+  end
+  if rec.call and in_place then granted.asked = redis.call('HGET', key('calls', head.id), ref) or nil end
+  granted.before = is_stage(ref) and head.stage > 1 and stages_of(head)[head.stage - 1].ref or nil
+  return granted
 end
 
 -- What a stage is made from rides with its grant where it is small: the values of the stage before it, or of each run
@@ -89,21 +98,39 @@ local function given(head, granted)
   return size <= GIVEN_BYTES and values or {}
 end
 
+-- Whether a stage may go on in the process that did what comes before it, because it is known to be short.
+-- A chord's callback is a message, unless it is a declared stage: any other runs under Celery's own tracer.
+local function is_short(head, stage, who)
+  if head.messages ~= 'auto' or stage.call and not stage.declared then return false end
+  local known = known_ms(stage.task)
+  return known ~= nil and known <= who.short_ms
+end
+
+local function grant_in_place(head, ref, rec, who) -- with the stages after it that may be run along with it
+  local granted, stages, along = grant(head, ref, rec, true), stages_of(head), {}
+  for at = head.stage + 1, #stages do
+    if stages[at].call or not is_short(head, stages[at], who) then break end
+    along[#along + 1] = { ref = stages[at].ref, name = stages[at].name }
+  end
+  granted['then'] = #along > 0 and along or nil
+  return granted
+end
+
 -- The next declared stage after `index` stages are done, or the end.
 -- `who` is set when the caller could go on with it in place; it does so when the stage is known to be short.
-local function enter_stage(head, index, who, reply)
-  local stages = cjson.decode(head.stages)
-  local stage = stages[index + 1]
+-- `done` names the stage that the caller has run along with this one: that is begun and ended next, by advance.lua.
+local function enter_stage(head, index, who, reply, done)
+  local stage = stages_of(head)[index + 1]
   if not stage then
     reply.complete = head.missing == 0
     return finish(head, head.missing > 0 and 'partial' or 'complete', nil, reply)
   end
   local state = STAGE_STATE[stage.ref]
-  if not REQUEST_NEXT[head.state .. ' ' .. state] then
+  if not follows(REQUEST_NEXT, head.state, state) then
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   set_head(head, { state = state, stage = index + 1 })
-  redis.call('ZADD', DUE, head.finish_at, head.id)
+  due_at(head.id, head.finish_at)
   if NOW >= head.finish_at then reply.more = true end -- nobody was there in time: the same sweeper ends it
   emit(head, 'request', head.topic, state)
   local rec = {
@@ -112,255 +139,14 @@ local function enter_stage(head, index, who, reply)
     state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
     call = stage.call, priority = stage.priority, once = stage.once,
   }
-  local known_ms = tonumber(redis.call('HGET', TIMES, stage.task))
-  -- A chord's callback is a message, unless it is a declared stage: any other runs under Celery's own tracer.
-  local here = who and head.messages == 'auto' and (stage.declared or not stage.call)
-  if here and NOW < head.finish_at and known_ms and known_ms <= who.short_ms then
+  local in_time = NOW < head.finish_at
+  if in_time and done == stage.ref then
+    put_rec(head.id, stage.ref, rec)
+  elseif in_time and who and is_short(head, stage, who) then
     begin(head, stage.ref, rec, who)
-    reply.next = grant(head, stage.ref, rec, true)
+    reply.next = grant_in_place(head, stage.ref, rec, who)
   else
     put_rec(head.id, stage.ref, rec)
     reply.orders[#reply.orders + 1] = order(head, stage.ref, rec)
   end
-end
-
--- The policy; model.Policy says the same in Python, and a test holds them together.
-local function is_met(head)
-  return head.answered >= head.min_ok and head.required_open == 0
-end
-local function is_impossible(head)
-  return head.required_missing > 0 or head.answered + head.open < head.min_ok
-end
-local function ends_early(head)
-  return head.first ~= nil and head.answered >= head.first and is_met(head)
-end
-
-local function unanswered(head) -- the required runs that did not answer, by name; the first few
-  local names = {}
-  for at = 0, math.min(head.runs, CLOSE_AT_ONCE) - 1 do
-    local rec = get_rec(head.id, tostring(at))
-    if rec.required and not RUN_ANSWERED[rec.state] then names[#names + 1] = rec.name end
-    if #names == 5 then break end
-  end
-  return #names > 0 and table.concat(names, ', ') or head.required_open .. ' of them'
-end
-
-local function finish_collecting(head, who, reply)
-  if is_met(head) then return enter_stage(head, 0, who, reply) end
-  finish(head, 'failed', {
-    type = 'PolicyNotMet', kind = 'transient', retryable = true,
-    message = head.required_open > 0 and 'required, and without an answer: ' .. unanswered(head)
-      or string.format('%d answered, and min_ok asks for %d', head.answered, head.min_ok),
-  }, reply)
-end
-
-local function count_end(head, rec)
-  local fields = { open = head.open - 1 }
-  if RUN_ANSWERED[rec.state] then
-    fields.answered = head.answered + 1
-    if rec.required then fields.required_open = head.required_open - 1 end
-  else
-    if RUN_MISSING[rec.state] then fields.missing = head.missing + 1 end
-    if rec.required then fields.required_missing = head.required_missing + 1 end
-  end
-  set_head(head, fields)
-end
-
--- The end of a run's or stage's life, as its record tells it.
-local function conclude(rec, state, err)
-  move(rec, state)
-  rec.ended_at, rec.error = NOW, err
-  rec.owner, rec.token, rec.published_at = nil, nil, nil -- the living need them; a finished request should be small
-  if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
-  rec.wait_ms = rec.wait_ms or math.max(0, NOW - rec.queued_at) -- it may not have been due yet
-end
-
-local function end_rec(head, ref, rec, state, err)
-  conclude(rec, state, err)
-  put_rec(head.id, ref, rec)
-  forget(head, ref, rec)
-  emit_rec(head, ref, rec, { items = rec.items or 0, error = err })
-end
-
-local function end_run(head, ref, rec, state, err)
-  end_rec(head, ref, rec, state, err)
-  count_end(head, rec)
-end
-
-local function seconds(ms) return string.format('%.1f s', ms / 1000) end
-
-local function nobody_knows(rec)
-  return 'no worker that was given it knows the task ' .. rec.task .. ' (the last was ' .. returned(rec).by
-    .. '): start workers that have the newest version of the app'
-end
-
-local function closing_error(head, rec, state)
-  if state == 'timed_out' and rec.state == 'queued' and returned(rec) then
-    return { type = 'Timeout', kind = 'system', message = nobody_knows(rec), retryable = true }
-  end
-  if state == 'timed_out' then
-    local message
-    if not rec.started_at and NOW < rec.queued_at then
-      message = 'was not due before the deadline'
-    elseif not rec.started_at then -- in this generation
-      message = 'waited ' .. seconds(NOW - rec.queued_at) .. ' in the queue and never started before the deadline'
-    elseif rec.state == 'running' then
-      message = 'was still running at the deadline, after ' .. seconds(NOW - rec.started_at)
-    elseif rec.error then
-      message = 'the deadline came before another attempt; the last one failed: ' .. rec.error.message
-    else
-      message = 'the deadline came before it could run again'
-    end
-    return { type = 'Timeout', kind = 'transient', message = message, retryable = true }
-  end
-  if state == 'cancelled' then
-    return { type = 'Cancelled', kind = 'system', message = 'the request was cancelled', retryable = true }
-  end
-  return nil -- skipped: nothing went wrong
-end
-
--- End the runs that are still open, some at a time; true once none is left.
-local may_close = CLOSE_AT_ONCE
-local function close(head)
-  local at = head.cursor or 0
-  while at < head.runs and may_close > 0 and head.open > 0 do
-    local ref = tostring(at)
-    local rec = get_rec(head.id, ref)
-    if not RUN_ENDED[rec.state] then
-      end_run(head, ref, rec, head.closing, closing_error(head, rec, head.closing))
-    end
-    at, may_close = at + 1, may_close - 1
-  end
-  if head.open == 0 or at >= head.runs then
-    redis.call('HDEL', key('request', head.id), 'closing', 'cursor')
-    head.closing, head.cursor = nil, nil
-    return true
-  end
-  set_head(head, { cursor = at })
-  redis.call('ZADD', DUE, NOW, head.id)
-  return false
-end
-
-local function begin_closing(head, state, who, reply)
-  set_head(head, { closing = state, cursor = 0 })
-  if close(head) and not REQUEST_ENDED[head.state] then finish_collecting(head, who, reply) end
-end
-
--- A run has ended: does that decide the request?
-local function after_run(head, who, reply)
-  if head.closing or head.again then return end -- whoever is closing or reopening it decides
-  if head.open == 0 then
-    finish_collecting(head, who, reply)
-  elseif ends_early(head) or is_impossible(head) then
-    begin_closing(head, 'skipped', who, reply)
-  end
-end
-
--- A run has failed for good, or a stage, or a link.
-local function give_up(head, ref, rec, state, err, reply)
-  if is_link(ref) then return end_rec(head, ref, rec, state, err) end
-  if is_stage(ref) then
-    end_rec(head, ref, rec, state, err)
-    return finish(head, state == 'cancelled' and 'cancelled' or 'failed', err, reply)
-  end
-  end_run(head, ref, rec, state, err)
-  after_run(head, nil, reply)
-end
-
-local function requeue(head, ref, rec, reply)
-  move(rec, 'queued')
-  rec.queued_at, rec.owner, rec.token = NOW, nil, nil
-  put_rec(head.id, ref, rec)
-  emit_rec(head, ref, rec)
-  reply.orders[#reply.orders + 1] = order(head, ref, rec)
-end
-
--- An attempt failed: again after a pause if that can help and there is time, else the end of it.
-local function fail(head, ref, rec, state, err, jitter, reply, asked_ms)
-  rec.failures = rec.failures + 1
-  rec.error = err
-  local pause = math.min(rec.backoff_cap_ms, rec.backoff_ms * 2 ^ (rec.failures - 1))
-  pause = asked_ms or math.floor(pause * (0.5 + jitter / 2)) -- a task that asks to be tried again says when
-  local again = asked_ms or err.retryable and rec.failures <= rec.retries
-  if again and NOW + pause < latest(head, ref) and not head.closing then
-    move(rec, 'retrying')
-    rec.ended_at = NOW
-    put_rec(head.id, ref, rec)
-    redis.call('ZADD', DUE, NOW + pause, member(head.id, ref))
-    emit_rec(head, ref, rec, { error = err, delay_s = pause / 1000 })
-    reply.state, reply.delay_ms = 'retrying', pause
-  else
-    give_up(head, ref, rec, state, err, reply)
-  end
-end
-
-local ONCE = 'its process died, and a task with acks_late=False is not run again'
-
--- A lease has lapsed, or its process is known to be dead.
-local function lapse(head, ref, rec, crashed, jitter, cap, reply)
-  if not crashed and NOW >= rec.ends_at then
-    local message = 'ran into its time limit after ' .. seconds(rec.ends_at - rec.started_at)
-    return fail(head, ref, rec, 'timed_out',
-      { type = 'Timeout', kind = 'transient', message = message, retryable = true }, jitter, reply)
-  end
-  if crashed then rec.crashes = rec.crashes + 1 end
-  if rec.crashes < cap and not rec.once then return requeue(head, ref, rec, reply) end
-  give_up(head, ref, rec, 'lost', {
-    type = 'Lost', kind = 'system', retryable = false,
-    message = rec.once and ONCE or string.format('the process running it died %d times', rec.crashes),
-  }, reply)
-end
-
--- An attempt is given back untouched; a task that must not be run again is lost all the same once it has begun.
-local function hand_back(head, ref, rec, reply)
-  if not rec.once then return requeue(head, ref, rec, reply) end
-  give_up(head, ref, rec, 'lost', { type = 'Lost', kind = 'system', retryable = false, message = ONCE }, reply)
-end
-
--- A chain's next task: the same run goes on, under another delivery, so that older messages are void.
-local function next_step(head, ref, rec, reply)
-  local step = table.remove(rec.more, 1)
-  forget(head, ref, rec) -- before it names another queue
-  rec.step, rec.delivery, rec.failures, rec.crashes = (rec.step or 0) + 1, rec.delivery + 1, 0, 0
-  rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority, step.once
-  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries or 0
-  rec.items, rec.bytes, rec.expires_at = nil, nil, nil -- what was made is no answer; what has begun does not expire
-  if #rec.more == 0 then rec.more = nil end
-  if rec.state == 'retrying' then move(rec, 'queued') end -- an attempt that was given up came home after all
-  if rec.state == 'running' then return requeue(head, ref, rec, reply) end
-  put_rec(head.id, ref, rec)
-  reply.orders[#reply.orders + 1] = order(head, ref, rec)
-end
-
--- A task may ask to be tried again with other arguments; they are part of the call that is published then.
-local function ask_again(head, ref)
-  if A.again_ms and #ARGV[2] > 0 then redis.call('HSET', key('calls', head.id), ref, ARGV[2]) end
-end
-
--- Whether this very attempt was settled already, by a call whose reply was lost. A success that comes after its
--- attempt was given up is not that: it is news. A chain has gone on since, with nothing answered yet.
-local function settled_before(rec)
-  return rec.settled == A.attempt and rec.generation == A.generation
-    and (not RUN_ANSWERED[A.state] or RUN_ANSWERED[rec.state] or (rec.step or 0) > (A.step or 0))
-end
-
--- The stage that the lost reply gave to its caller, if it still is the caller's.
-local function again(head, who)
-  local stage = who and head.stage > 0 and cjson.decode(head.stages)[head.stage]
-  local rec = stage and not REQUEST_ENDED[head.state] and get_rec(head.id, stage.ref)
-  return rec and rec.state == 'running' and rec.token == who.token and grant(head, stage.ref, rec, true) or nil
-end
-
-local function learn(task, run_ms) -- a moving average of run times
-  local known = tonumber(redis.call('HGET', TIMES, task))
-  redis.call('HSET', TIMES, task, known and (known * 0.8 + run_ms * 0.2) or run_ms)
-end
-
-local function answer(reply)
-  if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
-  return cjson.encode(reply)
-end
-
-local function answer_granted(head, reply, granted) -- values are raw bytes, which JSON can't hold
-  return { answer(reply), unpack(given(head, granted)) }
 end

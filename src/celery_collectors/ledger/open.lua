@@ -20,10 +20,10 @@ for i, rec in ipairs(A.runs) do
   rec.state, rec.attempt, rec.failures, rec.crashes, rec.delivery = 'queued', 0, 0, 0, 1
   rec.queued_at = NOW + (rec.delay_ms or 0)
   rec.expires_at = rec.expires_ms and NOW + rec.expires_ms
-  local due_at = rec.delay_ms and rec.queued_at or NOW + HAND_OUT_MS
+  local first_at = rec.delay_ms and rec.queued_at or NOW + HAND_OUT_MS
   rec.delay_ms, rec.expires_ms = nil, nil
   put_rec(id, ref, rec)
-  redis.call('ZADD', DUE, math.min(due_at, rec.expires_at or math.huge), member(id, ref))
+  due_at(member(id, ref), math.min(first_at, rec.expires_at or math.huge))
 end
 if next(A.calls) then
   local calls = {}
@@ -33,6 +33,7 @@ if next(A.calls) then
   end
   redis.call('HSET', key('calls', id), unpack(calls))
 end
+save()
 if not A.seal then
   redis.call('PEXPIRE', H, A.unsealed_ttl_ms)
   redis.call('PEXPIRE', key('runs', id), A.unsealed_ttl_ms)
@@ -47,17 +48,18 @@ end
 redis.call('PERSIST', H)
 redis.call('PERSIST', key('runs', id))
 redis.call('PERSIST', key('calls', id))
-local head = {
+local head = { id = id }
+set_head(head, {
   state = 'collecting', generation = 1, created_at = NOW, deadline_at = NOW + A.head.deadline_ms,
   finish_at = NOW + A.head.deadline_ms + A.head.finish_ms, open = A.head.runs, answered = 0, missing = 0,
   required_missing = 0, stage = 0,
-}
-set_head({ id = id }, head)
-redis.call('ZADD', DUE, head.deadline_at, id)
+})
+due_at(id, head.deadline_at)
 redis.call('ZADD', INDEX, NOW, id)
 emit({ id = id }, 'request', A.head.topic, 'collecting')
 local reply = { opened = true, orders = {} }
 if head.open == 0 then -- a chord over nothing: its callback gets an empty list
+  save()
   finish_collecting(get_head(id), nil, reply)
 end
 return answer(reply)

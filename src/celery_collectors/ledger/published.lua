@@ -3,9 +3,13 @@
 -- before the broker went away may be gone with it.
 -- A: orders [{request_id, ref, generation, delivery, stamp (absent from the opener's own)}...]
 local function handed_out_later(head, sent, rec)
-  local due = tonumber(redis.call('ZSCORE', DUE, member(head.id, sent.ref)))
+  local due = when_due(member(head.id, sent.ref))
   return due and due ~= rec.expires_at and due > (sent.stamp or rec.queued_at) + HAND_OUT_MS
 end
+
+local refs = {}
+for _, sent in ipairs(A.orders) do table.insert(of(refs, sent.request_id), sent.ref) end
+for id, some in pairs(refs) do load_recs(id, some) end
 
 local count = 0
 for _, sent in ipairs(A.orders) do
@@ -13,17 +17,17 @@ for _, sent in ipairs(A.orders) do
   local rec = head and get_rec(sent.request_id, sent.ref)
   local current = rec and head.generation == sent.generation and rec.delivery == sent.delivery
   if current and sent.ref == 'result' then -- not a message: it has been stored where Celery looks for it
-    redis.call('HDEL', key('runs', head.id), sent.ref)
-    redis.call('ZREM', DUE, member(head.id, sent.ref))
+    drop_recs(head.id, { sent.ref })
+    due_no_more(member(head.id, sent.ref))
   elseif current and returned(rec) and (sent.stamp or 0) <= returned(rec).stamp then
     count = count + 1 -- a worker has had it meanwhile, and does not know its task: unregistered.lua has it come again
   elseif current and rec.state == 'queued' and not handed_out_later(head, sent, rec) then
     if rec.expires_at then
-      redis.call('ZADD', DUE, rec.expires_at, member(head.id, sent.ref))
+      due_at(member(head.id, sent.ref), rec.expires_at)
     else
-      redis.call('ZREM', DUE, member(head.id, sent.ref))
+      due_no_more(member(head.id, sent.ref))
     end
-    redis.call('ZADD', waiting_key(rec, head), NOW, member(head.id, sent.ref))
+    waits(head, sent.ref, rec)
     if not sent.stamp and not rec.published_at then
       rec.published_at = NOW
       put_rec(head.id, sent.ref, rec)

@@ -114,13 +114,35 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended, as ``settle`` takes it."""
+
+    held: Held
+    state: str
+    value: bytes = b""
+    items: int = 0
+    size_bytes: int = 0
+    run_s: float = 0.0
+    error: ErrorInfo | None = None
+    again_s: float | None = None
+
+
+class Then(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that may be run along with the one before it."""
+
+    ref: str
+    name: str
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to ``start``: go, with a lease, or not, with the reason.
 
     ``before`` is the stage whose items a stage gets, if there is one; ``missing`` the stored value that a chord's
     callback gets for each member that failed, if there is one. ``given`` is what a stage is made from, where that is
     small: the value of the stage before it, or of each run in the order asked, ``None`` for one that has none.
-    ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message.
+    ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message. ``then``
+    are the stages after one that goes on in place, as far as they are known to be short: whoever has this grant may
+    run them one after another (see :meth:`along`), and commit all of them by one ``settle_together``.
     """
 
     go: bool
@@ -143,6 +165,24 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = ""
     asked: str = ""
     given: tuple[bytes | None, ...] = ()
+    then: tuple[Then, ...] = ()
+
+    def along(self, then: Then, given: tuple[bytes | None, ...]) -> Grant:
+        """This grant, as it would be for a stage that is run along with it, made from what the one before gave."""
+        return msgspec.structs.replace(
+            self,
+            ref=then.ref,
+            name=then.name,
+            attempt=1,
+            call=False,
+            step=0,
+            failures=0,
+            before=self.ref,
+            missing="",
+            asked="",
+            given=given,
+            then=self.then[self.then.index(then) + 1 :],
+        )
 
     @property
     def held(self) -> Held:
@@ -166,10 +206,22 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         return self.opened
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one of several attempts that were settled together."""
+
+    ref: str
+    kept: bool
+    reason: str = ""
+    state: str = ""
+    delay_ms: float | None = None
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to ``settle``, ``advance``, ``died``, ``cancel``, ``retry``, ``reprioritise`` and ``claim``.
 
-    It is ``complete`` if the verb has ended its request so, which nothing changes any more.
+    It is ``complete`` if the verb has ended its request so, which nothing changes any more. ``each`` says what became
+    of several attempts that were settled together, in the order given. ``stored`` says that there are stored values to
+    be sifted.
     """
 
     kept: bool = False
@@ -182,7 +234,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = False
     more: bool = False
     busy: bool = False
+    stored: bool = False
     marks: dict[str, float] = {}
+    each: list[Verdict] = []
+
+
+class Sifted(msgspec.Struct, frozen=True, kw_only=True):
+    """Stored values that nobody needs any more, as the ledger names them, and whether there are more of them."""
+
+    unwanted: list[str] = []
+    more: bool = False
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):

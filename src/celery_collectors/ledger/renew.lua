@@ -1,7 +1,7 @@
 -- renew: a process says that it lives and what it runs.
 -- Promise: no lease is renewed past its run's time limit; what the process should no longer run is named.
 -- A: owner, lease_ms, grace_ms, held [{request_id, ref, generation, attempt}...]
-redis.call('ZADD', PROCS, NOW, A.owner)
+seen(A.owner)
 local gone = {}
 for i, held in ipairs(A.held) do
   local head = get_head(held.request_id)

@@ -16,7 +16,7 @@ local function refuse(reason)
   return answer({ kept = false, reason = reason, state = head.state, generation = head.generation })
 end
 if head.generation ~= A.generation then return refuse('superseded') end
-if not REQUEST_NEXT[head.state .. ' collecting'] then return refuse('state') end
+if not follows(REQUEST_NEXT, head.state, 'collecting') then return refuse('state') end
 if still_follows(head) then return refuse('follows') end
 
 local chosen = key('again', head.id) .. ':' .. A.token
@@ -32,13 +32,12 @@ if redis.call('EXISTS', chosen) == 1 then
 end
 for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do redis.call('PERSIST', key(kind, head.id)) end
 local stale = { 'result' } -- a result that was not stored yet never will be
-for _, plan in ipairs(cjson.decode(head.stages)) do stale[#stale + 1] = plan.ref end
+for _, plan in ipairs(stages_of(head)) do stale[#stale + 1] = plan.ref end
 for _, plan in ipairs(head.links and cjson.decode(head.links) or {}) do stale[#stale + 1] = plan.ref end
-redis.call('HDEL', key('runs', head.id), unpack(stale))
+drop_recs(head.id, stale)
 redis.call('HDEL', key('values', head.id), unpack(stale))
-redis.call('ZREM', DUE, member(head.id, 'result'))
-redis.call('HDEL', key('request', head.id), 'finished_at', 'error', 'moving')
-head.moving = nil
+due_no_more(member(head.id, 'result'))
+unset_head(head, 'finished_at', 'error', 'moving')
 set_head(head, {
   state = 'collecting', generation = head.generation + 1, tried_by = A.token, began_at = NOW, stage = 0, again = 1,
   deadline_at = NOW + A.deadline_ms, finish_at = NOW + A.deadline_ms + A.finish_ms,

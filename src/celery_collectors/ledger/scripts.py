@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,8 +29,15 @@ from celery_collectors.model import (
     STAGES,
 )
 
+SHARED = ("prelude", "changes", "orders", "life", "ends")
+"""What every script begins with."""
 CALL_ANEW = ("claim", "retry", "reprioritise")
 """The scripts that go on with what ``anew.lua`` begins; the others are short, and run often."""
+WORD = re.compile(r"\w+")
+COMMENT = re.compile(r"--[^\n]*")
+OWN_LINE_COMMENT = re.compile(r"(?m)^--[^\n]*\n+")
+DEFINITION = re.compile(r"(?m)^(?=local )")
+NAMES = re.compile(r"local (?:function )?([\w, ]+)")
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
 RawReply = bytes | list[bytes | None]
 """What a script returns: text, or a list of that and of raw values."""
@@ -54,14 +62,19 @@ class Scripts:
         self._pid = os.getpid()
         weakref.finalize(self, _give_back, client.connection_pool, self._idle)
 
-    def call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> RawReply:
+    def call(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> RawReply:
         """Run ``name.lua`` on the shard with this prefix; return its JSON reply, or a list of that and of values.
+
+        Args:
+            name, prefix: The script, and where.
+            arguments: What it gets as JSON.
+            values: What it gets as raw bytes.
 
         Raises:
             LedgerUnavailable: when the server does not answer or can't write.
         """
         sha = self._shas.get(name) or self._shas.setdefault(name, _sha(name))
-        given = (prefix.encode(), msgspec.json.encode(arguments), value)
+        given = (prefix.encode(), msgspec.json.encode(arguments), *values)
         try:
             try:
                 return self._sent(_command(b"EVALSHA", sha, *given))
@@ -111,7 +124,7 @@ def _give_back(pool: Any, idle: deque[Any]) -> None:
 
 
 def _command(verb: bytes, script: bytes, *given: bytes) -> bytes:
-    """The call of a script with one key and two arguments, as it goes over the wire."""
+    """The call of a script with one key and some arguments, as it goes over the wire."""
     parts = (verb, script, b"1", *given)
     return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
@@ -129,10 +142,33 @@ def _sha(name: str) -> bytes:
 
 @cache
 def source(name: str) -> str:
-    """The full text of a script: the rendered tables, what all of them share, and its own file."""
-    folder = files("celery_collectors.ledger")
-    parts = ("prelude", "life", *(("anew",) if name in CALL_ANEW else ()), name)
-    return "\n".join((tables(), *(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)))
+    """The full text of a script: its own file, and before it what it needs of what all of them share."""
+    parts = (*SHARED, *(("anew",) if name in CALL_ANEW else ()))
+    shared = "\n".join((tables(), *map(_text, parts)))
+    return _needed(shared, _text(name))
+
+
+def _text(part: str) -> str:
+    return files("celery_collectors.ledger").joinpath(f"{part}.lua").read_text(encoding="utf-8")
+
+
+def _needed(shared: str, script: str) -> str:
+    """The script after those shared definitions that it refers to.
+
+    Each call makes every function and table of its script anew: on a server that does little else, to make those that
+    a script has no use for took half of its time.
+    """
+    found, words = [script], _words(script)
+    for definition in reversed(DEFINITION.split(OWN_LINE_COMMENT.sub("", shared))):
+        names = NAMES.match(definition)
+        if names is None or not words.isdisjoint(WORD.findall(names[1])):
+            found.append(definition)
+            words |= _words(definition)
+    return "".join(reversed(found))
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(COMMENT.sub("", text)))
 
 
 def tables() -> str:
@@ -155,6 +191,7 @@ def _set(states: Iterable[str]) -> str:
 
 
 def _transitions(table: Mapping[Any, Iterable[str]]) -> str:
-    """``from to`` → true: one flat table, because every call builds it anew."""
-    pairs = (f"['{state} {to}'] = true" for state, following in table.items() for to in sorted(following))
-    return "{" + ", ".join(pairs) + "}"
+    """One text of all ``|from to|``: every call would have to build a table anew."""
+    # In one order in every process, or the server would keep a copy of each script for each of them.
+    pairs = (f"{state} {to}" for state, following in sorted(table.items()) for to in sorted(following))
+    return "'|" + "|".join(pairs) + "|'"

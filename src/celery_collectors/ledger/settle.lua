@@ -1,45 +1,56 @@
--- settle: ends an attempt of a run.
+-- settle: ends an attempt of a run, or of several runs of one request.
 -- Promise: a success from any attempt of this generation wins, once; a failure counts only from the
 -- current attempt; anything else is kept as late. What completes the request moves it on, in the same step.
 -- Settling the same attempt twice (after a lost reply) says what the first call said.
--- A: request_id, ref, generation, attempt, step (of a chain), state, items, bytes, run_ms, error, jitter,
---    again_ms (a task asked to be tried again after so long), who (optional)
--- ARGV[2]: the value of an answer; or the call that a task asked to be tried again with
+-- A: request_id, who (optional), ended [{ref, generation, attempt, step (of a chain), state, items, bytes, run_ms,
+--    error, jitter, again_ms (a task asked to be tried again after so long)}...]
+-- ARGV[2...]: of each, the value of an answer; or the call that a task asked to be tried again with
 local head = get_head(A.request_id)
-local rec = head and get_rec(head.id, A.ref)
-if not rec then return answer({ kept = false, reason = 'unknown' }) end
+local reply, each = { orders = {} }, {}
 
-local answered = RUN_ANSWERED[A.state]
-if settled_before(rec) then
-  local granted = again(head, A.who)
-  return answer_granted(head, { kept = true, state = rec.state, next = granted }, granted)
-end
-local current = rec.state == 'running' and rec.attempt == A.attempt
-if head.generation ~= A.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
-  or (rec.step or 0) ~= (A.step or 0) or not (answered or current) then
-  redis.call('HINCRBY', key('request', head.id), 'late', 1)
-  return answer({ kept = false, reason = 'late', state = rec.state })
-end
+local function settle(one, value)
+  local rec = head and get_rec(head.id, one.ref)
+  if not rec then return { kept = false, reason = 'unknown' } end
 
-local reply = { kept = true, orders = {} }
-rec.settled, rec.generation = A.attempt, A.generation
-if answered then
-  rec.items, rec.bytes, rec.run_ms = A.items, A.bytes, A.run_ms
-  learn(rec.task, A.run_ms)
-  if rec.more and #rec.more > 0 then -- a chain: its next task gets this one's value
-    redis.call('HSET', key('values', head.id), A.ref .. ':' .. (rec.step or 0), ARGV[2])
-    next_step(head, A.ref, rec, reply)
-  else
-    if #ARGV[2] > 0 then redis.call('HSET', key('values', head.id), A.ref, ARGV[2]) end
-    end_run(head, A.ref, rec, A.state, nil)
-    after_run(head, A.who, reply)
+  local answered = RUN_ANSWERED[one.state]
+  if settled_before(rec, one) then
+    reply.next = reply.next or again(head, A.who)
+    return { kept = true, state = rec.state }
   end
-elseif A.state == 'queued' then -- handed back, as at a shutdown: nobody's fault
-  hand_back(head, A.ref, rec, reply)
-else
-  rec.run_ms = A.run_ms
-  ask_again(head, A.ref)
-  fail(head, A.ref, rec, A.state, A.error, A.jitter, reply, A.again_ms)
+  local too_large = answered and over_cap(head, one.items, one.bytes)
+  if too_large then one.state, one.error, answered = 'failed', too_large, false end
+  local current = rec.state == 'running' and rec.attempt == one.attempt
+  if head.generation ~= one.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
+    or (rec.step or 0) ~= (one.step or 0) or not (answered or current) then
+    return late(head, rec)
+  end
+
+  local delay_ms
+  rec.settled, rec.generation = one.attempt, one.generation
+  if answered then
+    rec.items, rec.bytes, rec.run_ms = one.items, one.bytes, one.run_ms
+    learn(rec.task, one.run_ms)
+    if rec.more and #rec.more > 0 then -- a chain: its next task gets this one's value
+      put_value(head.id, one.ref .. ':' .. (rec.step or 0), value)
+      next_step(head, one.ref, rec, reply)
+    else
+      if #value > 0 then put_value(head.id, one.ref, value) end
+      end_run(head, one.ref, rec, one.state, nil)
+      after_run(head, A.who, reply)
+    end
+  elseif one.state == 'queued' then -- handed back, as at a shutdown: nobody's fault
+    hand_back(head, one.ref, rec, reply)
+  else
+    rec.run_ms = one.run_ms
+    ask_again(head, one, value)
+    delay_ms = fail(head, one.ref, rec, one.state, one.error, one.jitter, reply, one.again_ms)
+  end
+  return { kept = true, state = rec.state, delay_ms = delay_ms }
 end
-reply.state = reply.state or rec.state
-return answer_granted(head, reply, reply.next)
+
+if head and #A.ended > 1 then load_recs(head.id, refs_of(A.ended)) end
+for at, one in ipairs(A.ended) do
+  each[at] = settle(one, ARGV[at + 1])
+  each[at].ref = one.ref
+end
+return answer_each(head, reply, each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -61,7 +61,7 @@ class Shards:
         self._settings = settings
         self._now_ms = now_ms
         self._scripts = Scripts(client, where)
-        self._shards: int | None = None
+        self._shards: tuple[str, ...] = ()
         self._made_at: float | None = None
 
     @classmethod
@@ -73,11 +73,11 @@ class Shards:
     @property
     def shards(self) -> tuple[str, ...]:
         """Every shard's key prefix; the first use fixes their number in the ledger, or checks it."""
-        if self._shards is None:
+        if not self._shards:
             self._shards = self._found()
-        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(self._shards))
+        return self._shards
 
-    def _found(self) -> int:
+    def _found(self) -> tuple[str, ...]:
         wanted = {"shards": self._settings.shards, "schema": SCHEMA}
         found = msgspec.json.decode(self._call("found", self.fleet, wanted))
         self._made_at = found.pop("made_at")
@@ -86,7 +86,7 @@ class Shards:
                 f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
                 f"COLLECTORS_SHARDS={found['shards']}, or use another COLLECTORS_PREFIX for a ledger of its own"
             )
-        return int(found["shards"])
+        return tuple(f"{self._settings.prefix}:{{{number}}}" for number in range(found["shards"]))
 
     def has_lost_its_data(self) -> bool:
         """Whether this is another ledger than this process has known, as after the loss of its data.
@@ -119,29 +119,29 @@ class Shards:
     def _ttl_ms(self) -> int:
         return int(self._settings.result_ttl_s * 1000)
 
-    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], value: bytes = b"") -> T:
-        return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments, value), type=type_)
+    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T]) -> T:
+        return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments), type=type_)
 
-    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes = b"") -> bytes:
-        reply = self._run(name, prefix, arguments, value)
+    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any]) -> bytes:
+        reply = self._run(name, prefix, arguments)
         assert isinstance(reply, bytes)
         return reply
 
     def _granted(
-        self, name: str, request_id: str, arguments: Mapping[str, Any], value: bytes = b""
+        self, name: str, request_id: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()
     ) -> tuple[bytes, tuple[bytes | None, ...]]:
         """The reply of a script that may grant a stage, and what that is made from."""
-        reply = self._run(name, self.shard_of(request_id), arguments, value)
+        reply = self._run(name, self.shard_of(request_id), arguments, values)
         if isinstance(reply, bytes):
             return reply, ()
         text, *given = reply
         assert text is not None
         return text, tuple(given)
 
-    def _run(self, name: str, prefix: str, arguments: Mapping[str, Any], value: bytes) -> RawReply:
+    def _run(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> RawReply:
         if self._now_ms is not None:
             arguments = {**arguments, "now": self._now_ms()}
-        return self._scripts.call(name, prefix, arguments, value)
+        return self._scripts.call(name, prefix, arguments, values)
 
     @contextmanager
     def answering(self) -> Iterator[Redis]:

@@ -14,5 +14,5 @@ rec.returned = { times = times, by = A.worker, at = NOW, stamp = A.stamp or 0 }
 put_rec(head.id, A.ref, rec)
 waits_no_more(head, A.ref, rec)
 local pause = math.min(A.pause_cap_ms, A.pause_ms * 2 ^ (times - 1))
-redis.call('ZADD', DUE, math.min(NOW + pause, rec.expires_at or math.huge), member(head.id, A.ref))
+due_at(member(head.id, A.ref), math.min(NOW + pause, rec.expires_at or math.huge))
 return answer({ kept = true })

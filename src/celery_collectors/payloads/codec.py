@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 from kombu import serialization
 
 from celery_collectors.errors import BadItems, PayloadError
-from celery_collectors.payloads.plain import extended, is_plain, plain
+from celery_collectors.payloads.plain import UNCHANGING, extended, is_plain, plain
 
 CHUNK_BYTES = 256 * 1024
+AT_ONCE = 128  # items that may be held before they are encoded; more would save little, and could be large ones
 
 _JSON = msgspec.json.Encoder(decimal_format="string")
 _FROM_JSON = msgspec.json.Decoder()
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[Any], ext_hook=extended)
 _UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError)
+_SHORT_LIST = 15  # so many have a head of one byte; up to 2**16, of three
 _LIST = b"\xdd"  # MessagePack's list of up to 2**32 values; four bytes follow that say how many
 
 
@@ -28,8 +31,13 @@ class Chunk(msgspec.Struct, frozen=True):
     items: int
 
 
-def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
+def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES, *, of: str = "") -> Iterator[Chunk]:
     """Encode items as they come, yielding a :class:`Chunk` whenever ``chunk_bytes`` are full.
+
+    Args:
+        items: The items.
+        chunk_bytes: How many bytes fill a chunk.
+        of: Whose items they are, for the error.
 
     Raises:
         BadItems: for an item that can't be stored, naming its type and position.
@@ -37,9 +45,9 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterat
     >>> [chunk.items for chunk in encode_items(["a", b"b", {"c": None}])]
     [3]
     """
-    pending = ItemBuffer(chunk_bytes)
-    for item in items:
-        chunk = pending.add(item)
+    pending = ItemBuffer(chunk_bytes, of=of)
+    for some in _several(items, pending):
+        chunk = pending.add(some)
         if chunk is not None:
             yield chunk
     rest = pending.flush()
@@ -47,25 +55,60 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES) -> Iterat
         yield rest
 
 
+def _several(items: Iterable[Any], pending: ItemBuffer) -> Iterator[Sequence[Any]]:
+    """The items as they come, as many at once as are wanted: to encode them together takes a quarter of the time.
+
+    Code that yields an object may change it, and yield it again, so such a one never waits for others.
+    """
+    coming = iter(items)
+    is_list = type(items) is list
+    while some := list(islice(coming, pending.wanted)) if is_list else _up_to_an_object(coming, pending.wanted):
+        yield some
+
+
+def _up_to_an_object(coming: Iterator[Any], most: int) -> list[Any]:
+    some = []
+    for item in islice(coming, most):
+        some.append(item)
+        if type(item) not in UNCHANGING:
+            break
+    return some
+
+
 class ItemBuffer:
     """Collects encoded items until a chunk is full; for code that can't be an iterator, such as a coroutine."""
 
-    def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(self, chunk_bytes: int = CHUNK_BYTES, *, of: str = "") -> None:
+        self._of = f" of {of}" if of else ""
         self._limit = chunk_bytes
         self._data = bytearray()
         self._count = 0
         self._position = 0
+        self.wanted = 1
+        """How many items to give it at once: what fills the chunk, by the size of those before, and not too many."""
 
-    def add(self, item: Any) -> Chunk | None:
-        """Encode one item; return a chunk when it filled one."""
-        try:
-            self._data += _encode(item)
-        except _UNSTORABLE as error:
-            what = type(item).__qualname__
-            raise BadItems(f"item {self._position} ({what}) can't be stored: {_why(error)}") from error
-        self._count += 1
-        self._position += 1
-        return self.flush() if len(self._data) >= self._limit else None
+    def add(self, items: Sequence[Any]) -> Chunk | None:
+        """Encode some items; return a chunk when they filled one."""
+        before = len(self._data)
+        self._encode(items)
+        self._count += len(items)
+        self._position += len(items)
+        each = (len(self._data) - before) // max(1, len(items)) or 1
+        chunk = self.flush() if len(self._data) >= self._limit else None
+        self.wanted = max(1, min(AT_ONCE, (self._limit - len(self._data)) // each))
+        return chunk
+
+    def _encode(self, items: Sequence[Any]) -> None:
+        together = _together(items)
+        if together is not None:
+            self._data += together
+            return
+        for place, item in enumerate(items, self._position):
+            try:
+                self._data += _encode(item)
+            except _UNSTORABLE as error:
+                what = type(item).__qualname__
+                raise BadItems(f"item {place}{self._of} ({what}) can't be stored: {_why(error)}") from error
 
     def flush(self) -> Chunk | None:
         """Return what is pending as a chunk, or ``None`` if nothing is."""
@@ -74,6 +117,17 @@ class ItemBuffer:
         chunk = Chunk(bytes(self._data), self._count)
         self._data, self._count = bytearray(), 0
         return chunk
+
+
+def _together(items: Sequence[Any]) -> bytes | None:
+    """Several items as one after another, if MessagePack can hold all of them as they are."""
+    try:
+        if not is_plain(items):
+            return None
+        encoded = _ENCODER.encode(items)
+    except _UNSTORABLE:  # one of them; which, is found by itself
+        return None
+    return encoded[1 if len(items) <= _SHORT_LIST else 3 :]  # without the head that makes a list of them
 
 
 def _encode(item: Any) -> bytes:
@@ -103,8 +157,18 @@ def decode_items(chunk: Chunk) -> list[Any]:
         raise PayloadError(f"a stored value is damaged: {error}") from error
 
 
-def encode_result(value: Any) -> bytes:
+def chunks_of(data: bytes) -> Iterator[Chunk]:
+    """One value's bytes as chunks; as one item in all."""
+    for start in range(0, max(1, len(data)), CHUNK_BYTES):
+        yield Chunk(data[start : start + CHUNK_BYTES], 0 if start else 1)
+
+
+def encode_result(value: Any, *, of: str = "") -> bytes:
     """Encode a stage's single value.
+
+    Args:
+        value: The value.
+        of: Whose it is, for the error.
 
     Raises:
         BadItems: for a value that JSON can't hold, naming its type.
@@ -112,7 +176,10 @@ def encode_result(value: Any) -> bytes:
     try:
         return _JSON.encode(value)
     except _UNSTORABLE as error:
-        raise BadItems(f"the result ({type(value).__qualname__}) can't be stored as JSON: {_why(error)}") from error
+        whose = f" of {of}" if of else ""
+        raise BadItems(
+            f"the result{whose} ({type(value).__qualname__}) can't be stored as JSON: {_why(error)}"
+        ) from error
 
 
 def decode_result(data: bytes) -> Any:

@@ -1,7 +1,8 @@
 """Chunks as they are stored: compressed where that helps, and with a checksum, so that damage is never taken for data.
 
 A frame is a head (how its body is compressed, its length, its items, and the CRC-32 of it all) and the body. Frames
-may stand one after another.
+may stand one after another. Where a frame belongs is part of its checksum: the right bytes in the wrong place are
+damage, too.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ LEVEL = 1  # of MessagePack, the higher levels save little more, and take severa
 WORTH_BYTES = 512  # less is hardly compressed
 
 
-def sealed(chunk: Chunk) -> bytes:
-    """A chunk as it is stored.
+def sealed(chunk: Chunk, place: str = "") -> bytes:
+    """A chunk as it is stored in a place; an inline one has none.
 
     >>> len(sealed(Chunk(b"x" * 100_000, 1))) < 100
     True
@@ -36,27 +37,33 @@ def sealed(chunk: Chunk) -> bytes:
     if len(body) >= WORTH_BYTES and len(packed := zstd.compress(body, level=LEVEL)) < len(body):
         kind, body = _ZSTD, packed
     head = _HEAD.pack(kind, len(body), chunk.items)
-    return head + _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head))) + body
+    return head + _CHECKSUM.pack(_checksum(head, body, place)) + body
 
 
-def unsealed(data: bytes) -> Iterator[Chunk]:
-    """The chunks that were stored one after another.
+def _checksum(head: bytes, body: bytes, place: str) -> int:
+    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(place.encode())))
+
+
+def unsealed(data: bytes, places: Iterator[str] | None = None) -> Iterator[Chunk]:
+    """The chunks that were stored one after another, in these places.
 
     Raises:
         PayloadError: when the bytes are not those that :func:`sealed` made.
     """
-    while data:
+    at = 0
+    while at < len(data):
+        head = data[at : at + _HEAD.size]
         try:
-            kind, length, items = _HEAD.unpack_from(data)
-            (checksum,) = _CHECKSUM.unpack_from(data, _HEAD.size)
+            kind, length, items = _HEAD.unpack(head)
+            (checksum,) = _CHECKSUM.unpack_from(data, at + _HEAD.size)
         except StructError:
             raise PayloadError("a stored value is damaged: it ends too early") from None
-        begins = _HEAD.size + _CHECKSUM.size
+        begins = at + _HEAD.size + _CHECKSUM.size
         body = data[begins : begins + length]
-        if zlib.crc32(body, zlib.crc32(data[: _HEAD.size])) != checksum:
-            raise PayloadError("a stored value is damaged: its checksum is not that of its bytes")
+        if _checksum(head, body, next(places) if places else "") != checksum:
+            raise PayloadError("a stored value is damaged: its checksum is not that of its bytes in this place")
         yield Chunk(_body(kind, body), items)
-        data = data[begins + length :]
+        at = begins + length
 
 
 def _body(kind: int, body: bytes) -> bytes:

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-_AS_IT_IS = frozenset({NoneType, bool, int, float, str, bytes})
-_MAYBE = _AS_IT_IS | {dict, list}
+UNCHANGING = frozenset({NoneType, bool, int, float, str, bytes})
+"""What is stored as it is, and stays what it is whoever else holds it."""
+_MAYBE = UNCHANGING | {dict, list}
 _BASES: Mapping[type, Callable[[Any], Any]] = {
     str: str.__str__, int: int.__int__, float: float.__float__, bytes: bytes.__bytes__,
     bytearray: bytes, memoryview: bytes, Mapping: dict, list: list, tuple: list,
@@ -53,12 +54,12 @@ def is_plain(value: Any) -> bool:
     """
     kind = type(value)
     if kind is dict:
-        return _AS_IT_IS.issuperset(map(type, value)) and _all_plain(value.values())
-    return _all_plain(value) if kind is list else kind in _AS_IT_IS
+        return UNCHANGING.issuperset(map(type, value)) and _all_plain(value.values())
+    return _all_plain(value) if kind is list else kind in UNCHANGING
 
 
 def _all_plain(values: Collection[Any]) -> bool:
-    return _AS_IT_IS.issuperset(map(type, values)) or (
+    return UNCHANGING.issuperset(map(type, values)) or (
         _MAYBE.issuperset(map(type, values)) and all(map(is_plain, values))
     )
 
@@ -78,7 +79,7 @@ def plain(value: Any, *, wide: bool = False) -> Any:
     {'a': [1, None]}
     """
     kind = type(value)
-    if kind in _AS_IT_IS:
+    if kind in UNCHANGING:
         return _as_extension(value) if wide and kind is int and value.bit_length() > 63 else value
     if kind is dict:
         return {_key(key): plain(inner, wide=wide) for key, inner in value.items()}

@@ -10,13 +10,23 @@ from typing import Any
 import msgspec
 from celery.exceptions import SoftTimeLimitExceeded
 
-from celery_collectors.errors import BadItems, CollectError, PermanentError, Stopped, TimedOut
+from celery_collectors.errors import (
+    BadItems,
+    CollectError,
+    PayloadsUnavailable,
+    PermanentError,
+    Stopped,
+    TimedOut,
+    TooLarge,
+)
 from celery_collectors.ledger import Grant
 from celery_collectors.model import ErrorInfo
 from celery_collectors.payloads import Value
 
 MESSAGE_MAX_CHARS = 500
 TRACEBACK_MAX_CHARS = 6000
+STORE_PAUSE_S = 5.0
+_SAY_ALL = (TimedOut, Stopped, BadItems, TooLarge, PayloadsUnavailable)  # a traceback would only lead to our code
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +40,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         cause: The exception itself, for the worker's log and Flower.
         again_s: Where the code asked to be tried again: after how long.
         call: And with what, if not with the same.
+        leaves: Whether it has stored something that its value does not point to.
     """
 
     state: str
@@ -39,6 +50,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     cause: BaseException | None = None
     again_s: float | None = None
     call: str = ""
+    leaves: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +71,10 @@ def stage_ended(attempt: Attempt) -> Attempt:
 
 
 def failed(cause: BaseException, run_s: float) -> Attempt:
-    """The attempt that ended with this exception."""
+    """The attempt that ended with this exception; if the store was away, it is tried again, whatever was declared."""
     state = "timed_out" if isinstance(cause, (TimedOut, SoftTimeLimitExceeded)) else "failed"
-    return Attempt(state=state, run_s=run_s, error=describe(cause), cause=cause)
+    again_s = STORE_PAUSE_S if isinstance(cause, PayloadsUnavailable) else None
+    return Attempt(state=state, run_s=run_s, error=describe(cause), cause=cause, again_s=again_s)
 
 
 def describe(cause: BaseException) -> ErrorInfo:
@@ -73,10 +86,10 @@ def describe(cause: BaseException) -> ErrorInfo:
     permanent = isinstance(cause, (PermanentError, TypeError, NameError, AttributeError, ImportError))
     return ErrorInfo(
         type="Timeout" if isinstance(cause, TimedOut) else type(cause).__name__,
-        kind="config" if permanent else "transient",
+        kind="config" if permanent else "system" if isinstance(cause, PayloadsUnavailable) else "transient",
         message=_first_line(cause),
         retryable=not permanent and not isinstance(cause, Stopped),
-        traceback=None if isinstance(cause, (TimedOut, Stopped, BadItems)) else _traceback(cause),
+        traceback=None if isinstance(cause, _SAY_ALL) else _traceback(cause),
     )
 
 

@@ -43,6 +43,7 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
         def __init__(self, worker: Any, **_: Any) -> None:
             refuse_what_can_not_work(runtime)
             runtime.main_pid = os.getpid()  # before the pool forks, so that a child knows itself as one
+            runtime.forks = worker.pool_cls.__module__.endswith(".prefork")
             is_solo = worker.pool_cls.__module__.endswith(".solo")
             runtime.slots = 1 if is_solo else worker.concurrency or 1
             runtime.replace_main = Restart(runtime, worker)

@@ -14,44 +14,48 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from typing import Generic, TypeVar
 
 from celery_collectors.errors import Stopped, TimedOut
-from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.threads import Abandoned, Thread, Threads
 
 CHUNKS_AHEAD = 4
 POLL_S = 0.2
 LET_END_S = 0.01
 
+T = TypeVar("T")
 Within = Callable[[], AbstractContextManager[None]]
 """What a helper thread enters before the user's code, and leaves after it."""
 
 
-class Bounded:
+class Bounded(Generic[T]):
     """A call in a helper thread.
 
     Args:
-        produce: Yields chunks; runs in the helper thread, in a copy of the caller's context.
+        produce: Yields what is to be handed over; runs in the helper thread, in a copy of the caller's context.
         name: The thread's name.
         kill: Whether a thread left behind may be ended with an exception in the middle of its code.
     """
 
-    def __init__(self, produce: Callable[[], Iterator[Chunk]], name: str, *, kill: bool = True) -> None:
+    def __init__(self, produce: Callable[[], Iterator[T]], name: str, *, kill: bool = True) -> None:
         self._produce = produce
         self._name = name
         self._kill = kill
-        self._handed: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+        self._handed: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
         self._taken: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ahead = CHUNKS_AHEAD
         self._stopped: str | None = None
+        self._limit_s = self._ends_at = 0.0
         self._left = self._ended = False
         self._thread: Thread | None = None
         self._pid = os.getpid()
+        self.run_s = 0.0
+        """How long the code itself has run, once it has ended."""
         self.raised: BaseException | None = None
         """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
         self._job = partial(contextvars.copy_context().run, self._run)
 
-    def chunks(self, ends_in_s: float, threads: Threads) -> Iterator[Chunk]:
+    def chunks(self, ends_in_s: float, threads: Threads) -> Iterator[T]:
         """Start the call in one of these threads, and yield what it produces.
 
         Raises:
@@ -59,10 +63,10 @@ class Bounded:
             Stopped: when :meth:`stop` was called; likewise.
             BaseException: what the code itself raised.
         """
-        ends_at = time.monotonic() + ends_in_s
-        self._thread = self._start(threads, ends_at)
+        self._limit_s, self._ends_at = ends_in_s, time.monotonic() + ends_in_s
+        self._thread = self._start(threads)
         try:
-            while (handed := self._next(ends_at, ends_in_s)) is not None:
+            while (handed := self._next()) is not None:
                 if isinstance(handed, BaseException):
                     raise handed
                 yield handed
@@ -70,27 +74,31 @@ class Bounded:
         finally:
             self._leave()
 
-    def _start(self, threads: Threads, ends_at: float) -> Thread:
+    def _start(self, threads: Threads) -> Thread:
         """A process that is out of memory or threads waits for a moment: that is not the code's failure."""
         while True:
             try:
                 return threads.run(self._job, self._name)
             except RuntimeError:
-                if time.monotonic() + POLL_S >= ends_at:
+                if time.monotonic() + POLL_S >= self._ends_at:
                     raise
             time.sleep(POLL_S)
 
-    def _next(self, ends_at: float, ends_in_s: float) -> Chunk | BaseException | None:
+    def _next(self) -> T | BaseException | None:
         while True:
             if self._stopped is not None:
                 raise Stopped(self._stopped)
-            remaining = ends_at - time.monotonic()
-            if remaining <= 0:
-                raise TimedOut(f"did not end within its {ends_in_s:.1f} s")
+            remaining_s = self._remaining_s()
+            if remaining_s <= 0:
+                raise TimedOut(f"did not end within its {self._limit_s:.1f} s")
             try:
-                return self._handed.get(timeout=min(remaining, POLL_S))
+                return self._handed.get(timeout=min(remaining_s, POLL_S))
             except queue.Empty:
                 continue
+
+    def _remaining_s(self) -> float:
+        """How long it may still take; asked several times a second, in the thread that waits."""
+        return self._ends_at - time.monotonic()
 
     def stop(self, reason: str) -> None:
         """End the waiting from another thread, within a fraction of a second."""
@@ -102,11 +110,13 @@ class Bounded:
         return self._left and not self._ended and self._thread is not None and self._thread.is_alive
 
     def _run(self) -> None:
+        began_at = time.monotonic()
         try:
             for chunk in self._produce():
                 self._hand(chunk)
                 if self._left:
                     break  # which closes the generator: nobody takes what it would go on producing
+            self.run_s = time.monotonic() - began_at
             self._end(None)
         except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
             if not isinstance(error, Abandoned):
@@ -115,7 +125,7 @@ class Bounded:
         finally:
             self._ended = True
 
-    def _hand(self, chunk: Chunk) -> None:
+    def _hand(self, chunk: T) -> None:
         self._check_process(0)
         while not self._left:
             try:

@@ -26,7 +26,6 @@ from celery_collectors.errors import CollectError, LedgerUnavailable, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.model import Report
 from celery_collectors.payloads import encode_value
-from celery_collectors.worker import soft_limit
 from celery_collectors.worker.attempt import Attempt, answered, describe, failed, for_celery
 from celery_collectors.worker.data import data_of, wants_report
 from celery_collectors.worker.fetch import context_of, fetch, payload_writer, settle
@@ -46,8 +45,9 @@ def traced(runtime: Runtime, task: Any, trace: Trace) -> Trace:
         order = order_of((request or {}).get(HEADER), uuid)
         if order is None:
             return trace(uuid, args, kwargs, request)
-        with soft_limit.held_off():
-            return _execute(runtime.here(), task, order, lambda *call: trace(uuid, *call), (args, kwargs, request))
+        process = runtime.here()
+        with process.soft_limit.held_off():
+            return _execute(process, task, order, lambda *call: trace(uuid, *call), (args, kwargs, request))
 
     trace_call.ledger_heeded = True  # type: ignore[attr-defined]
     return trace_call
@@ -93,7 +93,7 @@ def _execute(process: Process, task: Any, order: Mapping[str, Any], trace: Trace
         with process.in_own_thread(call[2]["id"], grant.ends_in_ms / 1000) as told:
             process.keeper.hold(grant.held, told)
             given = _with_data(process, task, grant, order, call)
-            with entered(context_of(grant)), soft_limit.let_in():
+            with entered(context_of(grant)), process.soft_limit.let_in():
                 ended = trace(*given[1:])
         attempt = _attempt(process, task, grant, ended, given)
     except LedgerUnavailable:

@@ -10,6 +10,7 @@ import logging
 import queue
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +18,9 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
-from celery_collectors.dispatch import HEADER, order_of
+from celery_collectors.dispatch import HEADER, each_of, order_of
 from celery_collectors.errors import CollectorsError
+from celery_collectors.ledger import Order
 from celery_collectors.model import ErrorInfo
 from celery_collectors.worker.process import Process, Runtime
 
@@ -166,15 +168,23 @@ class Reporter(threading.Thread):
                 log.exception("a death could not be reported; the lease will lapse instead")
 
     def _report(self, note: Note) -> None:
-        order, pid = note.order, note.pid
+        orders = list(each_of(note.order))
         if note.unregistered_on:
-            self._process.ledger.unregistered(order, note.unregistered_on)
+            for order in orders:
+                self._process.ledger.unregistered(order, note.unregistered_on)
             return
-        process = None if pid is None else f"{socket.gethostname()}:{pid}:"
-        reply = self._process.ledger.died(order, process, note.ended, note.error)
+        process = None if note.pid is None else f"{socket.gethostname()}:{note.pid}:"
+        reply = self._process.ledger.died_together(orders, process, note.ended, note.error)
         if reply.kept:
-            log.warning("%s %s: %s", order["request_id"], order["ref"], _what(note))
-        self._process.publish(reply.orders)
+            log.warning("%s %s: %s", note.order["request_id"], note.order["ref"], _what(note))
+        following = reply.orders if note.pid is None else [*reply.orders, *self._unread(orders, reply.orders)]
+        self._process.publish(following)
+
+    def _unread(self, orders: Sequence[dict[str, Any]], following: Sequence[Order]) -> Sequence[Order]:
+        """Those of a pack that had not begun in a process that died: their message is gone with it."""
+        called = {order.ref for order in following}
+        left = [order for order in orders if order["ref"] not in called]
+        return self._process.ledger.died_together(left, None).orders if len(orders) > 1 and left else ()
 
 
 def _what(note: Note) -> str:

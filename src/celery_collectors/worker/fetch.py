@@ -4,33 +4,87 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from celery_collectors import context
 from celery_collectors.dispatch.results import Answer
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.events import Event
-from celery_collectors.ledger import Grant, Reply
+from celery_collectors.ledger import Grant, Reply, Settled, Verdict
 from celery_collectors.model import at
-from celery_collectors.payloads import PayloadWriter
+from celery_collectors.payloads import Cap, PayloadWriter
+from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.attempt import Attempt, answered, failed
 from celery_collectors.worker.bounded import Bounded
-from celery_collectors.worker.process import Process
+from celery_collectors.worker.process import Process, new_token
 
 log = logging.getLogger(__name__)
 
 
 def fetch(process: Process, order: Mapping[str, Any]) -> Grant | None:
     """Ask the ledger for what a message announced; ``None`` if there is nothing to do."""
-    grant = process.ledger.start(order, owner=process.owner, worker=process.worker, token=uuid.uuid4().hex)
+    grant = process.ledger.start(order, owner=process.owner, worker=process.worker, token=new_token())
     if not grant.go:
         log.info("%s %s is not run: %s", order["request_id"], order["ref"], grant.reason)
         return None
     process.tell(_event(grant, "running"))
     return grant
+
+
+def fetch_together(process: Process, orders: Sequence[Mapping[str, Any]]) -> list[Grant]:
+    """Ask the ledger for several runs of one request; return the grants of those that there is something to do for."""
+    token = new_token()
+    grants = process.ledger.start_together(orders, owner=process.owner, worker=process.worker, token=token)
+    going = [grant for grant in grants if grant.go]
+    if len(going) < len(grants):
+        refused = Counter(grant.reason for grant in grants if not grant.go)
+        log.info(
+            "%s: %d of %d runs are not run: %s", orders[0]["request_id"], refused.total(), len(grants), dict(refused)
+        )
+    for grant in going if process.runtime.hooks else ():
+        process.tell(_event(grant, "running"))
+    return going
+
+
+def settle_together(process: Process, ended: Sequence[tuple[Grant, Attempt]], *, go_on: bool = False) -> Reply:
+    """Tell the ledger how several attempts of one request ended, and send what follows.
+
+    Args:
+        process: This process.
+        ended: The attempts and their grants: of runs, or of stages in their order.
+        go_on: Whether this thread could go on with a short stage in place.
+    """
+    try:
+        reply = process.ledger.settle_together(
+            [_settled(grant, attempt) for grant, attempt in ended], go_on=process.who() if go_on else None
+        )
+    finally:
+        process.keeper.drop(*(grant.held for grant, _ in ended))
+    for (grant, attempt), each in zip(ended, reply.each, strict=True):
+        _leave_behind(process, grant, attempt, each)
+    process.publish(reply.orders, _answer(process, *ended[-1]) if reply.complete else None)
+    if process.runtime.hooks or log.isEnabledFor(logging.INFO):
+        for (grant, attempt), each in zip(ended, reply.each, strict=True):
+            _report_end(process, grant, attempt, each)
+    return reply
+
+
+def _settled(grant: Grant, attempt: Attempt) -> Settled:
+    return Settled(
+        held=grant.held,
+        state=attempt.state,
+        value=attempt.call.encode() if attempt.error else _stored(grant, attempt),
+        items=attempt.value.items,
+        size_bytes=attempt.value.size,
+        run_s=attempt.run_s,
+        error=attempt.error,
+        again_s=attempt.again_s,
+    )
 
 
 def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = False) -> Reply:
@@ -56,9 +110,21 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
         )
     finally:
         process.keeper.drop(grant.held)
+    _leave_behind(process, grant, attempt, reply)
     process.publish(reply.orders, _answer(process, grant, attempt) if reply.complete else None)
     _report_end(process, grant, attempt, reply)
     return reply
+
+
+def _leave_behind(process: Process, grant: Grant, attempt: Attempt, came_to: Reply | Verdict) -> None:
+    """What an attempt has stored and nothing points to can go at once; else a sweeper finds it a little later."""
+    is_unwanted = attempt.value.key and (not came_to.kept or came_to.state == "failed")
+    if not (attempt.leaves or is_unwanted):
+        return
+    try:
+        process.ledger.note_unwanted(grant.held)
+    except LedgerUnavailable as error:
+        log.warning("%s %s: what it stored is removed later: %s", grant.request_id, grant.name, error)
 
 
 def _answer(process: Process, grant: Grant, attempt: Attempt) -> Answer | None:
@@ -72,7 +138,7 @@ def _stored(grant: Grant, attempt: Attempt) -> bytes:
     return attempt.value.to_bytes() if is_kept else b""
 
 
-def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
+def bounded_attempt(process: Process, grant: Grant, call: Bounded[Chunk]) -> Attempt:
     """Run a bounded call under this process's lease, and store the chunks it produces."""
     started = time.monotonic()
     process.keeper.hold(grant.held, call.stop)
@@ -81,6 +147,8 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
         for chunk in call.chunks(grant.ends_in_ms / 1000, process.threads):
             with process.ledger.answering():
                 writer.add(chunk)
+        with process.ledger.answering():
+            return answered(writer.close(), call.run_s)
     except BaseException as error:
         if _is_outage(error, grant, call):
             process.keeper.drop(grant.held)
@@ -90,11 +158,10 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded) -> Attempt:
         hanging = process.count_abandoned(call)
         if call.is_abandoned:
             log.warning("%s: its thread was left behind hanging; this process has %d of those", grant.name, hanging)
-        return failed(error, time.monotonic() - started)
-    return answered(writer.close(), time.monotonic() - started)
+        return replace(failed(error, time.monotonic() - started), leaves=writer.has_stored)
 
 
-def _is_outage(error: BaseException, grant: Grant, call: Bounded) -> bool:
+def _is_outage(error: BaseException, grant: Grant, call: Bounded[Chunk]) -> bool:
     """Whether our ledger is away. A collector may meet that in requests of its own; a stage reads its input from us."""
     return isinstance(error, LedgerUnavailable) and (error is not call.raised or not grant.ref.isdigit())
 
@@ -119,11 +186,13 @@ def enter_context(grant: Grant) -> None:
 
 def payload_writer(process: Process, grant: Grant) -> PayloadWriter:
     """Takes this attempt's output: what is large goes under a key that no other attempt writes."""
-    key = f"{process.ledger.key('payload', grant.request_id)}:{grant.ref}:{grant.generation}.{grant.attempt}"
-    return process.store.writer(key, open_s=grant.finish_in_ms / 1000)
+    held = grant.held
+    note = partial(process.ledger.note_stored, held)
+    cap = Cap.of_run(process.settings) if grant.ref.isdigit() else Cap.of_request(process.settings)
+    return process.store.writer(process.ledger.payload_key(held), note, open_s=grant.finish_in_ms / 1000, cap=cap)
 
 
-def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply) -> None:
+def _report_end(process: Process, grant: Grant, attempt: Attempt, reply: Reply | Verdict) -> None:
     what = f"{grant.request_id} {grant.name}"
     if not reply.kept:
         log.info("%s: attempt %d came too late (%s)", what, grant.attempt, reply.reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.ledger import Held, Ledger
@@ -36,17 +36,22 @@ class Keeper:
 
     def hold(self, held: Held, on_gone: Callable[[str], None]) -> None:
         """Keep a lease; ``on_gone(reason)`` is called, once, when the ledger says to stop."""
+        self.hold_all([held], on_gone)
+
+    def hold_all(self, held: Iterable[Held], on_gone: Callable[[str], None]) -> None:
+        """Keep several leases; ``on_gone(reason)`` is called for each that is gone."""
         with self._changed:
-            self._held[held] = on_gone
+            self._held.update(dict.fromkeys(held, on_gone))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
-    def drop(self, held: Held) -> None:
-        """Stop keeping a lease."""
+    def drop(self, *held: Held) -> None:
+        """Stop keeping leases."""
         with self._changed:
-            self._held.pop(held, None)
+            for one in held:
+                self._held.pop(one, None)
             self._changed.notify_all()
 
     def wait_until_empty(self, *, while_true: Callable[[], bool] = lambda: True) -> None:

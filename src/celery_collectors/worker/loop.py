@@ -58,17 +58,24 @@ class Loop:
         self._lock = threading.Lock()
         self._turning: Turning | None = None
         self._on_left = on_left
-        self._settlers = ThreadPoolExecutor(SETTLERS, "collectors-settler")
+        self.settlers = ThreadPoolExecutor(SETTLERS, "collectors-settler")
+        """Threads that may wait for the ledger."""
 
     @contextmanager
-    def slot(self) -> Iterator[Callable[[Guest], None]]:
-        """Wait for room; yields a function that starts a guest in it. Unused room is given back."""
-        self._slots.acquire()
-        started = False
+    def slots(self, most: int) -> Iterator[tuple[int, Callable[[Guest], None]]]:
+        """Wait for room for one at least.
+
+        Args:
+            most: How many are wanted.
+
+        Yields:
+            For how many there is room, and a function that starts a guest in it. Unused room is given back.
+        """
+        unused = self._take(most)
 
         def start(guest: Guest) -> None:
-            nonlocal started
-            started = True
+            nonlocal unused
+            unused -= 1
             with self._lock:
                 if self._turning is None:
                     self._turning = Turning(self._slots.release)
@@ -78,14 +85,21 @@ class Loop:
                 self._turning.start(guest)
 
         try:
-            yield start
+            yield unused, start
         finally:
-            if not started:
-                self._slots.release()
+            if unused:
+                self._slots.release(unused)
+
+    def _take(self, most: int) -> int:
+        self._slots.acquire()
+        taken = 1
+        while taken < most and self._slots.acquire(blocking=False):
+            taken += 1
+        return taken
 
     async def in_thread(self, function: Callable[[], Any]) -> Any:
         """Run a blocking call beside the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._settlers, function)
+        return await asyncio.get_running_loop().run_in_executor(self.settlers, function)
 
     def _watch(self, turning: Turning) -> None:
         """See that a loop turns; once it does not, leave it, and see to the end of who blocks it."""
@@ -102,7 +116,7 @@ class Loop:
             len(turning.guests) - bool(blocking),
         )
         for guest in turning.others():
-            self._settlers.submit(_logged, guest.hand_back)
+            self.settlers.submit(_logged, guest.hand_back)
         self._on_left(turning)
         while blocking is not None and turning.is_on(blocking):
             if time.monotonic() >= blocking.ends_at:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
-from celery_collectors.errors import PayloadError, Stopped, TimedOut
+from celery_collectors.errors import CollectError, PayloadError, PayloadsUnavailable, Stopped, TimedOut
 from celery_collectors.ledger import Grant
 from celery_collectors.payloads import PayloadWriter, Value, encode_items
 from celery_collectors.payloads.codec import Chunk, ItemBuffer
+from celery_collectors.payloads.plain import UNCHANGING
 from celery_collectors.registry import Collector, fill
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed, is_async_items
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.data import data_of
-from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, payload_writer, settle
+from celery_collectors.worker.fetch import (
+    bounded_attempt,
+    enter_context,
+    fetch,
+    payload_writer,
+    settle,
+    settle_together,
+)
 from celery_collectors.worker.process import Process
+from celery_collectors.worker.settler import Settler
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 """A call's positional arguments after its data, and those by keyword."""
@@ -42,10 +52,10 @@ def execute_run(
         as a coroutine.
     """
     if collector.is_async:
-        with process.loop.slot() as start:
+        with process.loop.slots(1) as (_, start):
             grant = fetch(process, order)
             if grant is not None:
-                start(_OnLoop(process, grant, _call(process, collector, grant, order, given)))
+                start(OnLoop(process, grant, _call(process, collector, grant, order, given)))
         return Ended()
     grant = fetch(process, order)
     if grant is None:
@@ -79,16 +89,16 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded:
+def _in_thread(call: Callable[[], Any], grant: Grant, within: Within) -> Bounded[Chunk]:
     def produce() -> Iterator[Chunk]:
         with within():
             enter_context(grant)
-            yield from encode_items(as_items(call()))
+            yield from encode_items(as_items(call()), of=grant.name)
 
     return Bounded(produce, f"{grant.name} {grant.request_id}")
 
 
-class _OnLoop:
+class OnLoop:
     """One run as a coroutine. Its lease is kept from before it starts, so that an ending process sees it."""
 
     def __init__(self, process: Process, grant: Grant, call: Callable[[], Any]) -> None:
@@ -141,35 +151,53 @@ class _OnLoop:
             outcome = error
         if self._told is not None:
             outcome = Stopped(self._told)
-        await process.loop.in_thread(partial(_settle, process, grant, outcome, time.monotonic() - started))
+        conclude = partial(_conclude, process, outcome, writer, time.monotonic() - started)
+        await _settler(process).settle(grant, conclude)
 
 
 async def _collect(
     process: Process, call: Callable[[], Any], grant: Grant, writer: PayloadWriter
 ) -> Callable[[], Value]:
     enter_context(grant)
-    buffer = ItemBuffer()
+    buffer = ItemBuffer(of=grant.name)
+    some: list[Any] = []
     async for item in each_item(call()):
-        chunk = buffer.add(item)
+        some.append(item)
+        if len(some) >= buffer.wanted or type(item) not in UNCHANGING:
+            chunk, some = buffer.add(some), []
+            if chunk is not None:
+                await process.loop.in_thread(partial(writer.add, chunk))
+    return partial(_finish, writer, (buffer.add(some), buffer.flush()))
+
+
+def _finish(writer: PayloadWriter, rest: Iterable[Chunk | None]) -> Value:
+    for chunk in rest:
         if chunk is not None:
-            await process.loop.in_thread(partial(writer.add, chunk))
-    return partial(_finish, writer, buffer.flush())
-
-
-def _finish(writer: PayloadWriter, rest: Chunk | None) -> Value:
-    if rest is not None:
-        writer.add(rest)
+            writer.add(chunk)
     return writer.close()
 
 
-def _settle(process: Process, grant: Grant, outcome: Callable[[], Value] | BaseException, run_s: float) -> Attempt:
+def _settler(process: Process) -> Settler:
+    if process.settler is None:
+        process.settler = Settler(partial(settle_together, process), process.keeper.drop, process.loop.settlers)
+    return process.settler
+
+
+def _conclude(
+    process: Process, outcome: Callable[[], Value] | BaseException, writer: PayloadWriter, run_s: float
+) -> Attempt:
+    attempt = _attempt(process, outcome, run_s)
+    return replace(attempt, leaves=writer.has_stored and not attempt.value.key)
+
+
+def _attempt(process: Process, outcome: Callable[[], Value] | BaseException, run_s: float) -> Attempt:
     if isinstance(outcome, BaseException):
-        attempt = failed(outcome, run_s)
-    else:
+        return failed(outcome, run_s)
+    try:
         with process.ledger.answering():
-            attempt = answered(outcome(), run_s)
-    settle(process, grant, attempt)
-    return attempt
+            return answered(outcome(), run_s)
+    except (CollectError, PayloadsUnavailable) as error:
+        return failed(error, run_s)
 
 
 async def each_item(result: Any) -> AsyncIterator[Any]:

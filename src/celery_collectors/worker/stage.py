@@ -9,17 +9,16 @@ from celery_collectors.calls import decode_call
 from celery_collectors.ledger import Grant
 from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import Report
-from celery_collectors.payloads import encode_items, encode_result
+from celery_collectors.payloads import is_inline
 from celery_collectors.payloads.codec import Chunk
-from celery_collectors.registry import Stage, asks_for, fill
-from celery_collectors.worker.attempt import Attempt, Ended, as_items, stage_ended
+from celery_collectors.registry import Stage, asks_for
+from celery_collectors.worker.attempt import Attempt, Ended, stage_ended
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.data import instead
-from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle
+from celery_collectors.worker.fetch import bounded_attempt, enter_context, fetch, settle, settle_together
+from celery_collectors.worker.in_one_go import NOTHING_GIVEN, Data, InOneGo, run_stage
 from celery_collectors.worker.process import Process
 from celery_collectors.worker.run import Arguments
-
-NOTHING_GIVEN: Arguments = ((), {})
 
 
 def execute_stage(
@@ -42,9 +41,23 @@ def execute_stage(
     if grant.ref not in process.registry.stages:  # this worker's code is older than the request: leave it to another
         settle(process, grant, Attempt(state="queued"))
         return Ended()
+    if grant.then and grant.given and all(is_inline(raw) for raw in grant.given if raw is not None):
+        return _execute_several(process, grant, within, given)
     stage = process.registry.stages[grant.ref]
     attempt = stage_ended(bounded_attempt(process, grant, _in_thread(process, stage, grant, within, given)))
     return Ended(attempt=attempt, next=settle(process, grant, attempt, go_on=True).next)
+
+
+def _execute_several(process: Process, grant: Grant, within: Within, given: Arguments) -> Ended:
+    """Execute a short stage and the short ones that follow it, and commit them in one call to the ledger.
+
+    They are given all they need: what must be read from the store may be large, and goes stage by stage.
+    """
+    data = _given(process, process.reader, grant)
+    several = InOneGo(process, grant, Data(data, given), within)
+    last = bounded_attempt(process, grant, Bounded(several.produce, f"{grant.name} {grant.request_id}", kill=False))
+    ended = several.conclude(last)
+    return Ended(attempt=ended[-1][1], next=settle_together(process, ended, go_on=True).next)
 
 
 def asked_of(process: Process, grant: Grant) -> Arguments:
@@ -55,7 +68,7 @@ def asked_of(process: Process, grant: Grant) -> Arguments:
     return signature.args, signature.kwargs
 
 
-def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, given: Arguments) -> Bounded:
+def _in_thread(process: Process, stage: Stage, grant: Grant, within: Within, given: Arguments) -> Bounded[Chunk]:
     def produce() -> Iterator[Chunk]:
         # A connection of its own: this thread may be left behind in the middle of a reply.
         with within(), process.reading() as reader:
@@ -86,12 +99,3 @@ def _given(process: Process, reader: Reader, grant: Grant) -> Iterator[Any]:
     if grant.call:
         return reader.given_results(grant.given, instead(process, grant))
     return reader.given_lists(grant.given) if grant.ref == "gathering" else reader.given_items(grant.given)
-
-
-def run_stage(stage: Stage, data: Any, by_name: Mapping[str, Any], given: Arguments = NOTHING_GIVEN) -> Iterator[Chunk]:
-    """Call a stage's function, and yield its output encoded."""
-    output = fill(stage.function, data, by_name, *given)()
-    if stage.ref == "process":
-        yield Chunk(encode_result(output), 1)
-    else:
-        yield from encode_items(as_items(output))

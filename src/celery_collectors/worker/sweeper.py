@@ -15,6 +15,7 @@ from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.ledger import Ledger, Order, WorkerBeat
 from celery_collectors.worker.process import Process
+from celery_collectors.worker.remover import Remover
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Sweeper(threading.Thread):
         self._marks: dict[str, float] = {}
         self._stop_asked = threading.Event()
         self._sender = Sender(process)
+        self._remover = Remover(process)
+        self._to_sift: set[str] = set()
 
     def run(self) -> None:
         """Sweep until :meth:`stop`."""
@@ -78,12 +81,16 @@ class Sweeper(threading.Thread):
         lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
         # Deadlines first: a broker that is away makes publishing slow, and must not make an answer late.
         self._sender.send([order for shard in self._ledger.shards for order in self._claim(shard, lost)])
+        self._remover.look_through(sorted(self._to_sift))
+        self._to_sift.clear()
 
     def _claim(self, shard: str, lost: dict[str, float]) -> Iterator[Order]:
         for _ in range(AT_ONCE):
             reply = self._ledger.claim(shard, sweeper=self._process.owner, lost=lost)
             for name, stamp in reply.marks.items():
                 self._marks[name] = max(stamp, self._marks.get(name, 0))
+            if reply.stored:
+                self._to_sift.add(shard)
             yield from reply.orders
             if not reply.more:
                 return

@@ -15,10 +15,11 @@ from celery import Task
 from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER, order_of
-from celery_collectors.errors import Stopped
-from celery_collectors.worker import soft_limit
+from celery_collectors.errors import ConfigurationError, Stopped
+from celery_collectors.worker.arguments import has_references, referred, resolved
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
+from celery_collectors.worker.pack import execute_pack
 from celery_collectors.worker.process import Process, Runtime
 from celery_collectors.worker.run import Arguments, execute_run
 from celery_collectors.worker.stage import asked_of, execute_stage
@@ -50,10 +51,27 @@ class CollectorsTask(Task):  # type: ignore[misc]
         order = None if self.request.called_directly else order_of(self.request.get(HEADER), self.request.id)
         if order is None:
             return self._plainly(*args, **kwargs)
-        with soft_limit.held_off():
-            return self._execute(self.collectors_runtime.here(), order, (args, kwargs))
+        process = self.collectors_runtime.here()
+        with process.soft_limit.held_off():
+            return self._execute(process, order, (args, kwargs))
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
+        """Send it as an ordinary task, large arguments by reference."""
+        if not self.app.conf.task_always_eager and HEADER not in (options.get("headers") or {}):
+            args, kwargs = self._by_reference(args or (), kwargs or {})
+        return super().apply_async(args, kwargs, *more, **options)
+
+    def _by_reference(self, args: Any, kwargs: Any) -> Arguments:
+        try:
+            light, named = referred(self.collectors_runtime.here(), args, kwargs)
+        except ConfigurationError:  # there is no ledger, which a plain task can do without
+            return args, kwargs
+        return tuple(light), named
 
     def _plainly(self, *args: Any, **kwargs: Any) -> Any:
+        if has_references(args, kwargs):
+            given, kwargs = resolved(self.collectors_runtime.here(), self.name, args, kwargs)
+            args = tuple(given)
         result = self.run(*args, **kwargs)
         if not self.request.called_directly and inspect.iscoroutine(result):
             return anyio.run(_awaited, result)  # sent as an ordinary task, where nobody could await it
@@ -61,7 +79,9 @@ class CollectorsTask(Task):  # type: ignore[misc]
 
     def _execute(self, process: Process, order: Mapping[str, Any], given: Arguments) -> None:
         within = self._make_current()
-        if order["ref"].isdigit():
+        if "refs" in order:
+            ended = execute_pack(process, order, within)
+        elif order["ref"].isdigit():
             collector = process.registry.collectors[self.collectors_ref]
             ended = execute_run(process, collector, order, within, given)
         elif order.get("call"):

@@ -91,7 +91,7 @@ class Thread:
         job()
         with self._changing:
             self._job = None
-            return not self._left and not _is_marked() and self._take_back(self)
+            return not self._left and not is_marked() and self._take_back(self)
 
 
 TELLS = sys.version_info < (3, 13)  # later versions keep a thread's own variables where nobody sees them
@@ -99,7 +99,7 @@ TELLS = sys.version_info < (3, 13)  # later versions keep a thread's own variabl
 _own_variables = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", ctypes.pythonapi))
 
 
-def _is_marked() -> bool:
+def is_marked() -> bool:
     """Whether code may have left anything in this thread's own variables (``threading.local``).
 
     The next one would find it there, such as a session with a database whose connection is stale by then; and what

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from celery import Celery
@@ -65,6 +67,14 @@ def mends(topic):
     return ["mended"]
 
 
+@collectors.collector(topics="odd:*")
+def odd(topic):
+    """Items that JSON does not know, enough of them for several blobs."""
+    yield {"price": Decimal("1.10"), "at": datetime(2026, 1, 2, tzinfo=UTC), "sign": "\x9b31m", "raw": b"raw"}
+    for number in range(int(topic.partition(":")[2])):
+        yield f"{number:0>1000}"
+
+
 @collectors.collector(topics="stuck:*", timeout=120)
 def stuck(topic):
     """Waits for a file, in a slot of its own."""
@@ -75,4 +85,6 @@ def stuck(topic):
 
 @collectors.process
 def summarise(items, report):
+    if report.topic.startswith("odd:"):
+        return sum(1 for _ in items)
     return {"items": list(items), "topic": report.topic, "sign": "\x9b31m [red]é"}

@@ -1,0 +1,182 @@
+"""``scripts/bench growth``: whether costs stay the same as the ledger fills, a request widens, workers are added."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from celery import Celery
+from redis import Redis
+
+from benchmarks.contender import Contender, TooSlow, celery_flow, environment, running, worker_of
+from benchmarks.filling import fill
+from benchmarks.report import Finding, Lines, Measured, Point
+from benchmarks.running import Benchmark, say
+from benchmarks.servers import Servers
+from benchmarks.turns import folder_and_servers, take_turns
+from celery_collectors import Collectors
+
+DECLARED, WIDE = "benchmarks.flows.declared", "benchmarks.flows.wide"
+FLAT = 1.25  # the largest costs at most this many times the smallest
+WARM_UP, SETTLED_S, LOOK_S = 20, 3.0, 0.2
+HOW = "Stored requests are made by the ledger's own verbs, called one after another as a worker does, without one"
+
+
+class Size(NamedTuple):
+    """How far it grows, and how much is measured at each step.
+
+    Attributes:
+        stored: Finished requests in the ledger.
+        runs: Of a request.
+        workers: That are idle.
+        in_flight, singles: Requests at once and one after another, at each number of stored ones.
+        wide: Runs in all, at each number of runs of a request.
+        idle_s: How long idle workers are watched.
+    """
+
+    stored: Sequence[int]
+    runs: Sequence[int]
+    workers: Sequence[int]
+    in_flight: int
+    singles: int
+    wide: int
+    idle_s: float
+
+
+FULL = Size((10, 100, 1_000, 10_000, 100_000), (10, 100, 1_000, 10_000), (1, 2, 4, 8), 200, 50, 2_000, 10.0)
+QUICK = Size((10, 300, 3_000), (10, 100, 1_000), (1, 2, 4), 100, 20, 500, 4.0)
+
+
+def measure(quick: bool, ends_at: float) -> Measured:
+    """Let all three grow."""
+    size = QUICK if quick else FULL
+    stored, versions = in_a_full_ledger(size, ends_at)
+    runs = in_wide_requests(size, ends_at)
+    idle = with_idle_workers(size, ends_at)
+    return Measured(
+        findings=[
+            _flat("CPU time of a request", stored, "cpu_ms", "stored requests"),
+            _flat("idle latency of a request, p50", stored, "p50_ms", "stored requests"),
+            _flat("CPU time of a run", runs, "cpu_ms", "runs of a request"),
+            _flat("time of a run", runs, "took_ms", "runs of a request"),
+            _flat("Redis's CPU time for idle workers", idle, "redis_ms_s", "workers"),
+            _flat("Redis's commands for idle workers", idle, "commands_s", "workers"),
+        ],
+        details={"size": size._asdict(), "stored": stored, "runs": runs, "idle": idle},
+        pictures=[
+            Lines("A request in a full ledger", "ms", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
+            Lines("A run of a wide request", "ms", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
+            Lines("Redis, while workers are idle", "each second", "workers", _lines(idle, "redis_ms_s", "commands_s")),
+        ],
+        notes=[HOW],
+        versions=versions,
+    )
+
+
+Steps = Mapping[int, Mapping[str, float]]
+"""By how large it was, what was measured."""
+
+
+def flatness(steps: Steps, name: str) -> float:
+    """How many times the smallest step's cost the largest one's is.
+
+    >>> flatness({10: {"ms": 2.0}, 100: {"ms": 9.0}, 1000: {"ms": 3.0}}, "ms")
+    1.5
+    """
+    return steps[max(steps)][name] / steps[min(steps)][name]
+
+
+def _flat(title: str, steps: Steps, name: str, along: str) -> Finding:
+    span = f"{max(steps):,} {along} beside {min(steps):,}"
+    return Finding(f"{title}: {span}", flatness(steps, name), "times", FLAT, at_most=True)
+
+
+def _lines(steps: Steps, *names: str) -> dict[str, list[Point]]:
+    return {name: [(size, found[name]) for size, found in steps.items()] for name in names}
+
+
+def in_a_full_ledger(size: Size, ends_at: float) -> tuple[Steps, Mapping[str, str]]:
+    """What a request costs as the ledger fills up."""
+    found = {}
+    with (
+        folder_and_servers(1) as (folder, both),
+        running(celery_flow("ours", DECLARED), both, number=0, folder=folder) as ours,
+    ):
+        ours.burst("client", WARM_UP, ends_at=ends_at)
+        stored = 0
+        for number in size.stored:
+            fill(both.database(0), number - stored, ends_at=ends_at)
+            stored = number
+            found[number] = _requests(ours, size, ends_at)
+            say(f"  {number:,} stored: {found[number]}")
+        return found, both.versions()
+
+
+def _requests(ours: Contender, size: Size, ends_at: float) -> dict[str, float]:
+    burst = ours.burst("client", size.in_flight, ends_at=ends_at)
+    idle = ours.singles("client", size.singles, ends_at=ends_at)
+    return {"cpu_ms": sum(burst["cpu_ms"].values()), "p50_ms": idle["p50_ms"]}
+
+
+def in_wide_requests(size: Size, ends_at: float) -> Steps:
+    """What a run costs as a request gets wider."""
+    found = {}
+    for runs in size.runs:
+        times = max(1, size.wide // runs)
+
+        def ask(contender: Contender, times: int = times) -> dict[str, Any]:
+            return contender.ask("ask", times, ends_at=ends_at)
+
+        flow = celery_flow("ours", WIDE, {"BENCH_RUNS": str(runs)})
+        turns, _versions = take_turns([flow], ask, ask, rounds=1, ends_at=ends_at)
+        (turn,) = turns["ours"]
+        found[runs] = {f"{name}_ms": turn[f"{name}_s"] * 1000 / (runs * times) for name in ("cpu", "took")}
+        say(f"  {runs:,} runs: {found[runs]}")
+    return found
+
+
+def with_idle_workers(size: Size, ends_at: float) -> Steps:
+    """What Redis does each second while so many workers of one app have nothing to do."""
+    found = {}
+    with folder_and_servers(1) as (folder, both), ExitStack() as stack:
+        app = Celery("bench", broker=both.broker_url, backend=both.database(0))
+        collectors = Collectors(app)
+        stack.callback(collectors.close)
+        started = 0
+        for number in size.workers:
+            for another in range(started, number):
+                flow = celery_flow(f"idle{another}", DECLARED)
+                env = environment(flow, both, number=0, folder=folder)
+                stack.enter_context(worker_of(flow, env, folder))
+            started = number
+            _await_workers(collectors, number, ends_at)
+            time.sleep(SETTLED_S)
+            found[number] = _watched(both, size.idle_s)
+            say(f"  {number} idle workers: {found[number]}")
+    return found
+
+
+def _await_workers(collectors: Collectors, number: int, ends_at: float) -> None:
+    while len(collectors.workers()) < number:
+        if time.monotonic() > ends_at:
+            raise TooSlow(f"{number} workers had not started when the time was over")
+        time.sleep(LOOK_S)
+
+
+def _watched(both: Servers, seconds: float) -> dict[str, float]:
+    with Redis.from_url(both.database(0)) as client:
+        before, began_at = _used(client), time.monotonic()
+        time.sleep(seconds)
+        after, took_s = _used(client), time.monotonic() - began_at
+    return {name: (after[name] - before[name]) / took_s for name in after}
+
+
+def _used(client: Any) -> dict[str, float]:
+    said = client.info()
+    cpu_s = said["used_cpu_user"] + said["used_cpu_sys"]
+    return {"redis_ms_s": cpu_s * 1000, "commands_s": float(said["total_commands_processed"])}
+
+
+GROWTH = Benchmark("growth", "whether costs stay the same as the ledger, a request and the fleet grow", measure)

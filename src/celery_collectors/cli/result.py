@@ -1,0 +1,95 @@
+"""``collectors requests result``: hand over what a request came to, however much it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from celery_collectors.cli.output import OutputFile
+    from celery_collectors.cli.wanted import Wanted
+    from celery_collectors.handle import Request
+    from celery_collectors.model import Report
+
+FORMATS = ("json", "ndjson")
+
+
+@click.command("result", short_help="Print a request's result, or its items.")
+@click.argument("request_id", metavar="ID")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="json",
+    show_default=True,
+    help="The result as JSON; or the items, one a line.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to FILE.")
+@click.pass_obj
+def result(wanted: Wanted, /, *, request_id: str, form: str, output: Path | None) -> None:
+    """Print what the request ID came to.
+
+    As json that is what its process stage returned; without such a stage, all
+    of its items. As ndjson it is the items, cleaned if there is a cleanup
+    stage, one a line and one at a time, however many there are. A request
+    that failed or was cancelled has the items that had been collected.
+
+    \b
+    collectors --app examples.airports requests result 3f8a21 --format ndjson
+    """
+    from celery_collectors.cli.output import OutputFile
+    from celery_collectors.cli.place import opened
+    from celery_collectors.cli.requests import find
+
+    file = OutputFile(output) if output else None
+    with opened(wanted, worker=False) as place:
+        request = find(place.collectors, request_id)
+        report = request.report()
+        if not report.is_final:
+            raise Complaint(
+                f"request {report.request_id} is still {report.state}, and has no result yet",
+                hint="wait for its end, or look at it with 'requests show'",
+                code=ExitCode.FAILED,
+            )
+        _hand_over(_lines(request.items()) if form == "ndjson" else _whole(request, report), file)
+
+
+def _whole(request: Request, report: Report) -> Iterable[str]:
+    from celery_collectors.cli.output import json_array
+    from celery_collectors.cli.text import as_json
+
+    has_items_only = "process" not in report.stages and report.result is None
+    return json_array(request.items()) if has_items_only else [as_json(report.result)]
+
+
+def _lines(items: Iterable[Any]) -> Iterator[str]:
+    """Each item as a line, with what parts it from the one before.
+
+    >>> "".join(_lines([1, {"a": None}]))
+    '1\\n{"a": null}'
+    """
+    from celery_collectors.cli.text import as_json
+
+    between = ""
+    for item in items:
+        yield between + as_json(item, indent=None)
+        between = "\n"
+
+
+def _hand_over(pieces: Iterable[str], file: OutputFile | None) -> None:
+    from celery_collectors.cli.output import print_text
+
+    pieces = iter(pieces)
+    first = next(pieces, None)  # before anything is replaced: an error is one already
+    whole: Iterable[str] = () if first is None else chain([first], pieces)
+    if file is not None:
+        file.write(whole)
+    elif first is not None:
+        print_text(whole, coloured=False)

@@ -1,0 +1,306 @@
+"""Executing a pack: several runs of one request whose messages are one.
+
+Coroutines, which all start on the process's loop; or runs known to be short, which take turns in one helper thread.
+Each stays a run of its own, with its lease, its time limit and its outcome. What a pack must never do is let one of
+them hold up the others: if it is not through after a second, those that have not begun are given up, and called for
+one by one.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from celery_collectors.dispatch import each_of
+from celery_collectors.errors import CollectError, LedgerUnavailable, PayloadsUnavailable, Stopped
+from celery_collectors.ledger import Grant
+from celery_collectors.payloads import PayloadWriter, Value, encode_items
+from celery_collectors.payloads.codec import Chunk
+from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed
+from celery_collectors.worker.bounded import Bounded, Within
+from celery_collectors.worker.fetch import enter_context, fetch_together, payload_writer, settle_together
+from celery_collectors.worker.process import Process
+from celery_collectors.worker.run import OnLoop, call_of
+from celery_collectors.worker.threads import Abandoned, is_marked
+
+log = logging.getLogger(__name__)
+
+OVERRUN_S = 1.0
+ENDS_A_TURN = (CollectError, PayloadsUnavailable)
+"""What ends a turn from outside its code: its time, a cancel, what it may produce, a store that is away."""
+
+Call = Callable[[], Any]
+
+
+def execute_pack(process: Process, order: Mapping[str, Any], within: Within) -> Ended:
+    """Fetch a pack's runs from the ledger, and execute them.
+
+    Args:
+        process: This process.
+        order: Which runs, from the message.
+        within: Entered in the thread that runs the collectors' code.
+
+    Returns:
+        How the one ended that had to be stopped, if any, and the stage to go on with in place.
+    """
+    orders = list(each_of(order))
+    if order["on_loop"]:
+        _start_on_loop(process, orders)
+        return Ended()
+    turns = [Turn(process, grant, call) for grant, call in _known_here(process, orders, on_loop=False)]
+    return TakingTurns(process, turns, within).execute() if turns else Ended()
+
+
+def _start_on_loop(process: Process, orders: Sequence[Mapping[str, Any]]) -> None:
+    """Start coroutines, as many at a time as there is room for; the others are fetched when there is room for them."""
+    at = 0
+    while at < len(orders):
+        with process.loop.slots(len(orders) - at) as (room, start):
+            for grant, call in _known_here(process, orders[at : at + room], on_loop=True):
+                start(OnLoop(process, grant, call))
+            at += room
+
+
+def _known_here(
+    process: Process, orders: Sequence[Mapping[str, Any]], *, on_loop: bool
+) -> Iterator[tuple[Grant, Call]]:
+    """Fetch runs; those that this worker's code has no such collector for go back, to be called for one by one."""
+    unknown = []
+    for grant in fetch_together(process, orders):
+        collector = process.registry.find(grant.name)
+        if collector is None or collector.is_async != on_loop:
+            unknown.append((grant, Attempt(state="queued")))
+        else:
+            yield grant, call_of(collector, grant.topic, grant.request_id)
+    if unknown:
+        settle_together(process, unknown)
+
+
+class Turn:
+    """One run of a pack, and what becomes of it.
+
+    Args:
+        process: This process.
+        grant: The run's.
+        call: Its collector's.
+    """
+
+    def __init__(self, process: Process, grant: Grant, call: Call) -> None:
+        self.grant = grant
+        self.began_at: float | None = None
+        self.is_through = False
+        self.attempt: Attempt | None = None
+        self._process = process
+        self._call = call
+        self._writer: PayloadWriter | None = None
+        self._rest: Chunk | None = None
+        self._error: BaseException | None = None
+        self._run_s = 0.0
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Run the collector's code; yield what it produces but for the last chunk, which in most cases is all."""
+        enter_context(self.grant)
+        for chunk in encode_items(as_items(self._call()), of=self.grant.name):
+            if self._rest is not None:
+                yield self._rest
+            self._rest = chunk
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Its code has ended, or is not waited for any more; what comes first counts."""
+        if self.is_through:
+            return
+        if self.began_at is not None:
+            self._run_s = time.monotonic() - self.began_at
+        self._error = error
+        self.is_through = True
+
+    def store(self, chunk: Chunk) -> None:
+        """Store one chunk of what it produces."""
+        if self._writer is None:
+            self._writer = payload_writer(self._process, self.grant)
+        self._writer.add(chunk)
+
+    def conclude(self) -> Attempt:
+        """How it ended; what it has produced last is stored now."""
+        if self._error is None:
+            try:
+                self.attempt = answered(self._value(), self._run_s)
+            except ENDS_A_TURN as error:
+                self._error = error
+        if self._error is not None:
+            leaves = self._writer is not None and self._writer.has_stored
+            self.attempt = msgspec.structs.replace(failed(self._error, self._run_s), leaves=leaves)
+        assert self.attempt is not None
+        return self.attempt
+
+    def _value(self) -> Value:
+        if self._rest is None:
+            return Value()
+        self.store(self._rest)
+        assert self._writer is not None
+        return self._writer.close()
+
+
+class InTurn(Bounded[tuple[Turn, Chunk]]):
+    """Turns one after another in one helper thread, each within its own time limit.
+
+    Args:
+        turns: Those that are to begin.
+        within: Entered in the helper thread.
+        on_overrun: Called once, in the thread that waits, if they are not through after a second.
+    """
+
+    def __init__(self, turns: Sequence[Turn], within: Within, on_overrun: Callable[[], None]) -> None:
+        super().__init__(self._produce, f"a pack of {turns[0].grant.request_id}")
+        self._waiting = list(reversed(turns))
+        self._within = within
+        self._on_overrun = on_overrun
+        self._overrun_at = time.monotonic() + OVERRUN_S
+        self._beginning = threading.Lock()
+        self.now: Turn | None = None
+        self.overdue: Turn | None = None
+
+    def give_up(self) -> list[Turn]:
+        """Let no more turns begin; return those that have not."""
+        with self._beginning:
+            given_up, self._waiting = self._waiting[::-1], []
+        return given_up
+
+    def _begin(self) -> Turn | None:
+        with self._beginning:
+            if not self._waiting:
+                return None
+            self.now = self._waiting.pop()
+            self.now.began_at = time.monotonic()
+            return self.now
+
+    def _produce(self) -> Iterator[tuple[Turn, Chunk]]:
+        with self._within():
+            while (turn := self._begin()) is not None:
+                yield from _run(turn)
+                if is_marked():  # the next one would find in this thread what that one left there
+                    return
+
+    def _remaining_s(self) -> float:
+        now = time.monotonic()
+        if now >= self._overrun_at:
+            self._overrun_at = float("inf")
+            self._on_overrun()
+        turn = self.now
+        if turn is None or turn.began_at is None or turn.is_through:
+            return OVERRUN_S
+        self._limit_s = turn.grant.ends_in_ms / 1000
+        if turn.began_at + self._limit_s <= now:
+            self.overdue = turn
+            return 0.0
+        return min(turn.began_at + self._limit_s, self._overrun_at) - now
+
+
+def _run(turn: Turn) -> Iterator[tuple[Turn, Chunk]]:
+    """One turn, in a context of its own."""
+    own = contextvars.copy_context()
+    chunks = turn.chunks()
+    try:
+        while (chunk := own.run(next, chunks, None)) is not None:
+            yield turn, chunk
+    except (Abandoned, GeneratorExit):
+        raise  # nobody waits for it any more
+    except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
+        turn.end(error)
+    else:
+        turn.end()
+
+
+class TakingTurns:
+    """A pack's turns, until all have ended or were given up.
+
+    Args:
+        process: This process.
+        turns: All of them.
+        within: Entered in the thread that runs the collectors' code.
+    """
+
+    def __init__(self, process: Process, turns: Sequence[Turn], within: Within) -> None:
+        self._process = process
+        self._open = list(turns)
+        self._within = within
+        self._in_turn: InTurn | None = None
+        self._stopped: Attempt | None = None
+
+    def execute(self) -> Ended:
+        """Take them, in as many helper threads as it needs; the last call to the ledger may bring a stage with it."""
+        self._process.keeper.hold_all([turn.grant.held for turn in self._open], self._told)
+        try:
+            while waiting := [turn for turn in self._open if not turn.is_through]:
+                self._take(waiting)
+            following = self._settle(go_on=True)
+        except LedgerUnavailable:
+            self._process.keeper.drop(*(turn.grant.held for turn in self._open))
+            raise  # nothing can be settled: the leases lapse, and the runs are fetched again
+        return Ended(attempt=self._stopped, next=following)
+
+    def _told(self, reason: str) -> None:
+        if self._in_turn is not None:
+            self._in_turn.stop(reason)
+
+    def _take(self, waiting: Sequence[Turn]) -> None:
+        self._in_turn = call = InTurn(waiting, self._within, self._give_up_the_rest)
+        try:
+            for turn, chunk in call.chunks(OVERRUN_S, self._process.threads):
+                self._store(turn, chunk)
+        except ENDS_A_TURN as error:
+            self._end_now(call, error)
+        except RuntimeError as error:  # no thread to be had
+            log.warning("a pack can't be run here, and is called for again: %s", error)
+            self._hand_back(call.give_up())
+
+    def _store(self, turn: Turn, chunk: Chunk) -> None:
+        try:
+            with self._process.ledger.answering():
+                turn.store(chunk)
+        except ENDS_A_TURN as error:
+            turn.end(error)
+            raise
+
+    def _end_now(self, call: InTurn, error: Exception) -> None:
+        """The one whose turn it is has had its time or all it may have, or nobody wants any of them any more."""
+        left = call.give_up()
+        hanging = self._process.count_abandoned(call)
+        if call.is_abandoned:
+            log.warning("a pack's thread was left behind hanging; this process has %d of those", hanging)
+        struck = call.now if isinstance(error, Stopped) else call.overdue
+        if struck is not None and not struck.is_through:
+            struck.end(error)
+            self._stopped = struck.conclude() if isinstance(error, Stopped) else self._stopped
+        if call.now is not None and not call.now.is_through:
+            self._hand_back([call.now])  # it has begun in this very moment, in a thread that is left behind
+        if isinstance(error, Stopped):
+            self._hand_back(left)  # the ledger knows which of them nobody wants
+
+    def _give_up_the_rest(self) -> None:
+        """They are not through in time: settle those that are, and let others be called for one by one."""
+        if self._in_turn is not None:
+            self._hand_back(self._in_turn.give_up())
+        self._settle()
+
+    def _hand_back(self, turns: Sequence[Turn]) -> None:
+        for turn in turns:
+            turn.attempt, turn.is_through = Attempt(state="queued"), True
+        if turns:
+            log.info("%d runs of a pack are called for one by one", len(turns))
+
+    def _settle(self, *, go_on: bool = False) -> Grant | None:
+        through = [turn for turn in self._open if turn.is_through]
+        if not through:
+            return None
+        with self._process.ledger.answering():
+            ended = [(turn.grant, turn.attempt or turn.conclude()) for turn in through]
+        reply = settle_together(self._process, ended, go_on=go_on)
+        self._open = [turn for turn in self._open if turn not in through]
+        return reply.next
