@@ -90,4 +90,7 @@ def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:
         assert f"collectors {command[0] if command in ALONE else '--app examples.airports'} " in done.out
         assert max(len(line) for line in done.out.splitlines()) <= 80
     assert warm.run().out == warm.run("--help").out
+    warm.variables["COLUMNS"] = "40"
+    narrow = [line for line in warm.run("up", "--help").out.splitlines() if "collectors --app" not in line]
+    assert max(map(len, narrow)) <= 40
     assert "celery-collectors" in warm.run("--version").out

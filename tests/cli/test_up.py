@@ -197,7 +197,8 @@ def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) ->
     [
         (["up", "extra"], "'extra' is one argument too many"),
         (["up", "--workers", "0"], "0 is not in the range"),
-        (["up", "--port", "70000"], "70000 is not in the range"),
+        (["up", "--port", "70000"], "a port is a number from 1 to 65535, not '70000'"),
+        (["web", "--port", "x"], "a port is a number from 1 to 65535, not 'x'"),
         (["up", "--grace", "soon"], "'soon' is not a duration"),
         (["worker", "--pool", "gevent"], "'gevent' is not one of"),
     ],

@@ -165,7 +165,8 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
     out = console(stream)
     states = {"ok": "ok", "warn": "partial", "fail": "failed"}
     table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(2):
+    is_narrow = out.width < _NARROW
+    for _ in range(1 if is_narrow else 2):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:
@@ -174,7 +175,9 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
         said = _text(row["message"] or "")
         if row["remedy"]:
             said.append(f"\n{printable(row['remedy'])}", style=look)
-        table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), _text(row["name"] or ""), said)
+        name = _text(row["name"] or "")
+        cells = [Text("\n").join([name, said])] if is_narrow else [name, said]
+        table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), *cells)
     _print(table, out)
 
 
