@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from celery_collectors.cli.wanted import Wanted
     from celery_collectors.settings import Settings
 
-URLS = ("broker", "ledger", "forced_ledger")
 EMBEDDED = "(the embedded engine's)"
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@")
 _SECRET = re.compile(r"((?:password|secret|token)=)[^&]*", re.IGNORECASE)
@@ -74,7 +73,7 @@ def _rows(wanted: Wanted) -> list[dict[str, Any]]:
         if row["value"] != getattr(without, field):
             row["from"] = "Collectors(…)"
     _fill_in(rows, wanted, before, collectors)
-    return [row | {"value": masked(row["value"]) if row["name"] in URLS else row["value"]} for row in rows.values()]
+    return [row | {"value": masked(row["value"])} for row in rows.values()]
 
 
 def _loaded(wanted: Wanted, name: str) -> Collectors:
@@ -119,13 +118,13 @@ def _is_redis(url: str) -> bool:
     return is_redis_url(url)
 
 
-def masked(url: str | None) -> str | None:
-    """A URL without its password.
+def masked(url: Any) -> Any:
+    """A URL without its password; anything else as it is.
 
     >>> masked("redis://me:secret@host/1?password=secret"), masked("amqp://u:a/b@host")
     ('redis://me:**@host/1?password=**', "(can't be read)")
     """
-    if url is None or "://" not in url:
+    if not isinstance(url, str) or "://" not in url:
         return url
     if not _is_readable(url):
         return "(can't be read)"
