@@ -217,10 +217,10 @@ def served(wanted: Wanted) -> Iterator[Place]:
 @contextmanager
 def speaking(parts: Sequence[Part], label: str) -> Iterator[Say]:
     """Print lines under the parts' labels, and our own under ours, while the block lasts."""
-    from celery_collectors.cli.look import console
+    from celery_collectors.cli.look import has_colour
     from celery_collectors.up.voices import Voices
 
-    voices = Voices([label, *(part.label for part in parts)], colour=console(sys.stdout).color_system is not None)
+    voices = Voices([label, *(part.label for part in parts)], colour=has_colour(sys.stdout))
     try:
         yield lambda name, line: voices.say(name or label, line)
     finally:
