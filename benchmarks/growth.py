@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count, islice, pairwise
 from typing import Any, NamedTuple
 
 from celery import Celery
@@ -15,11 +16,12 @@ from benchmarks.filling import fill
 from benchmarks.report import Finding, Lines, Measured, Point
 from benchmarks.running import Benchmark, say
 from benchmarks.servers import Servers
-from benchmarks.turns import folder_and_servers, take_turns
+from benchmarks.turns import folder_and_servers, summary, take_turns
 from celery_collectors import Collectors
 
 DECLARED, WIDE = "benchmarks.flows.declared", "benchmarks.flows.wide"
 FLAT = 1.25  # the largest costs at most this many times the smallest
+ENOUGH = 2
 WARM_UP, SETTLED_S, LOOK_S = 20, 3.0, 0.2
 HOW = "Stored requests are made by the ledger's own verbs, called one after another as a worker does, without one"
 
@@ -52,9 +54,9 @@ QUICK = Size((10, 300, 3_000), (10, 100, 1_000), (1, 2, 4), 100, 20, 500, 4.0)
 def measure(quick: bool, ends_at: float) -> Measured:
     """Let all three grow."""
     size = QUICK if quick else FULL
-    stored, versions = in_a_full_ledger(size, ends_at)
-    runs = in_wide_requests(size, ends_at)
     idle = with_idle_workers(size, ends_at)
+    runs = in_wide_requests(size, ends_at)
+    stored, versions = in_a_full_ledger(size, ends_at)  # the last, because it takes what time there is
     return Measured(
         findings=[
             _flat("CPU time of a request", stored, "cpu_ms", "stored requests"),
@@ -66,9 +68,9 @@ def measure(quick: bool, ends_at: float) -> Measured:
         ],
         details={"size": size._asdict(), "stored": stored, "runs": runs, "idle": idle},
         pictures=[
-            Lines("A request in a full ledger", "ms", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
-            Lines("A run of a wide request", "ms", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
-            Lines("Redis, while workers are idle", "each second", "workers", _lines(idle, "redis_ms_s", "commands_s")),
+            Lines("A request in a full ledger", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
+            Lines("A run of a wide request", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
+            Lines("Redis, each second, while workers are idle", "workers", _lines(idle, "redis_ms_s", "commands_s")),
         ],
         notes=[HOW],
         versions=versions,
@@ -97,21 +99,39 @@ def _lines(steps: Steps, *names: str) -> dict[str, list[Point]]:
     return {name: [(size, found[name]) for size, found in steps.items()] for name in names}
 
 
+def grown(sizes: Sequence[int], measure_one: Callable[[int], Mapping[str, float]], what: str) -> Steps:
+    """Measure at every size, as far as there is time for.
+
+    Raises:
+        TooSlow: when there was none for two of them, between which something could grow.
+    """
+    found: dict[int, Mapping[str, float]] = {}
+    for size in sizes:
+        try:
+            found[size] = measure_one(size)
+        except TooSlow as error:
+            if len(found) < ENOUGH:
+                raise
+            say(f"no time for {size:,} {what}: {error}")
+            break
+        say(f"  {size:,} {what}: {summary(found[size])}")
+    return found
+
+
 def in_a_full_ledger(size: Size, ends_at: float) -> tuple[Steps, Mapping[str, str]]:
     """What a request costs as the ledger fills up."""
-    found = {}
     with (
         folder_and_servers(1) as (folder, both),
         running(celery_flow("ours", DECLARED), both, number=0, folder=folder) as ours,
     ):
         ours.burst("client", WARM_UP, ends_at=ends_at)
-        stored = 0
-        for number in size.stored:
-            fill(both.database(0), number - stored, ends_at=ends_at)
-            stored = number
-            found[number] = _requests(ours, size, ends_at)
-            say(f"  {number:,} stored: {found[number]}")
-        return found, both.versions()
+        missing = [later - earlier for earlier, later in pairwise((0, *size.stored))]
+
+        def fill_and_ask(stored: int) -> Mapping[str, float]:
+            fill(both.database(0), missing[size.stored.index(stored)], ends_at=ends_at)
+            return _requests(ours, size, ends_at)
+
+        return grown(size.stored, fill_and_ask, "stored requests"), both.versions()
 
 
 def _requests(ours: Contender, size: Size, ends_at: float) -> dict[str, float]:
@@ -122,40 +142,41 @@ def _requests(ours: Contender, size: Size, ends_at: float) -> dict[str, float]:
 
 def in_wide_requests(size: Size, ends_at: float) -> Steps:
     """What a run costs as a request gets wider."""
-    found = {}
-    for runs in size.runs:
+
+    def ask_all(runs: int) -> Mapping[str, float]:
         times = max(1, size.wide // runs)
-
-        def ask(contender: Contender, times: int = times) -> dict[str, Any]:
-            return contender.ask("ask", times, ends_at=ends_at)
-
         flow = celery_flow("ours", WIDE, {"BENCH_RUNS": str(runs)})
-        turns, _versions = take_turns([flow], ask, ask, rounds=1, ends_at=ends_at)
+        turns, _versions = take_turns(
+            [flow],
+            lambda contender: contender.ask("ask", 1, ends_at=ends_at),
+            lambda contender: contender.ask("ask", times, ends_at=ends_at),
+            rounds=1,
+            ends_at=ends_at,
+        )
         (turn,) = turns["ours"]
-        found[runs] = {f"{name}_ms": turn[f"{name}_s"] * 1000 / (runs * times) for name in ("cpu", "took")}
-        say(f"  {runs:,} runs: {found[runs]}")
-    return found
+        return {f"{name}_ms": turn[f"{name}_s"] * 1000 / (runs * times) for name in ("cpu", "took")}
+
+    return grown(size.runs, ask_all, "runs")
 
 
 def with_idle_workers(size: Size, ends_at: float) -> Steps:
     """What Redis does each second while so many workers of one app have nothing to do."""
-    found = {}
     with folder_and_servers(1) as (folder, both), ExitStack() as stack:
         app = Celery("bench", broker=both.broker_url, backend=both.database(0))
         collectors = Collectors(app)
         stack.callback(collectors.close)
-        started = 0
-        for number in size.workers:
-            for another in range(started, number):
-                flow = celery_flow(f"idle{another}", DECLARED)
+        numbers = count()
+
+        def start_and_watch(workers: int) -> Mapping[str, float]:
+            for number in islice(numbers, workers - len(collectors.workers())):
+                flow = celery_flow(f"idle{number}", DECLARED)
                 env = environment(flow, both, number=0, folder=folder)
                 stack.enter_context(worker_of(flow, env, folder))
-            started = number
-            _await_workers(collectors, number, ends_at)
+            _await_workers(collectors, workers, ends_at)
             time.sleep(SETTLED_S)
-            found[number] = _watched(both, size.idle_s)
-            say(f"  {number} idle workers: {found[number]}")
-    return found
+            return _watched(both, size.idle_s)
+
+        return grown(size.workers, start_and_watch, "idle workers")
 
 
 def _await_workers(collectors: Collectors, number: int, ends_at: float) -> None:

@@ -16,6 +16,7 @@ from celery_collectors.events import Event
 from celery_collectors.ledger.choice import Ended
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
+from celery_collectors.ledger.stored import HEAD, head_of, records_of
 from celery_collectors.model import (
     REQUEST_ENDED,
     RUN_ANSWERED,
@@ -88,28 +89,27 @@ class Reader:
             request_id=request_id,
             topic=head["topic"],
             state=state,
-            generation=int(head["generation"]),
-            created_at=at(float(head["created_at"])),
-            deadline_at=at(float(head["deadline_at"])),
-            finished_at=at(float(head["finished_at"])) if "finished_at" in head else None,
+            generation=head["generation"],
+            created_at=at(head["created_at"]),
+            deadline_at=at(head["deadline_at"]),
+            finished_at=at(head["finished_at"]) if "finished_at" in head else None,
             outcomes={records[ref].name: _outcome(records[ref]) for ref in _runs(records)},
             stages={ref: _outcome(records[ref]) for ref in STAGES if ref in records},
             result=self._result(*raw_results) if done else None,
-            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
+            error=msgspec.convert(head["error"], ErrorInfo) if "error" in head else None,
         )
 
-    def _whole(self, request_id: str) -> tuple[dict[str, str], dict[str, RecordView], list[bytes | None]]:
+    def _whole(self, request_id: str) -> tuple[dict[str, Any], dict[str, RecordView], list[bytes | None]]:
         """A request's head, its runs and stages by ref, and what process and gathering gave, from one read."""
         with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
             pipe.hgetall(self._ledger.key("request", request_id))
-            pipe.hgetall(self._ledger.key("runs", request_id))
             pipe.hmget(self._ledger.key("values", request_id), "process", "gathering")
-            raw_head, raw_runs, raw_results = pipe.execute()
-        head = {name.decode(): value.decode() for name, value in raw_head.items()}
-        if "state" not in head:
+            fields, raw_results = pipe.execute()
+        head = head_of(*(fields.get(name.encode()) for name in HEAD))
+        if head is None:
             raise RequestUnknown(request_id)
-        records = {ref.decode(): msgspec.json.decode(text, type=RecordView) for ref, text in raw_runs.items()}
-        return head, records, raw_results
+        records = records_of(head, fields)
+        return head, {ref: msgspec.convert(record, RecordView) for ref, record in records.items()}, raw_results
 
     def ended(self, request_id: str) -> Ended:
         """A request as a retry of it finds it.
@@ -118,16 +118,16 @@ class Reader:
             RequestUnknown: when the ledger does not hold it.
         """
         head, records, _ = self._whole(request_id)
-        began_at = float(head.get("began_at", head["created_at"]))
+        began_at = head.get("began_at", head["created_at"])
         return Ended(
             request_id=request_id,
             state=RequestState(head["state"]),
-            generation=int(head["generation"]),
-            policy=Policy(min_ok=int(head["min_ok"]), first=int(head["first"]) if "first" in head else None),
+            generation=head["generation"],
+            policy=Policy(min_ok=head["min_ok"], first=head["first"]),
             runs={ref: records[ref] for ref in _runs(records)},
-            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
-            deadline_s=(float(head["deadline_at"]) - began_at) / 1000,
-            finish_s=(float(head["finish_at"]) - float(head["deadline_at"])) / 1000,
+            error=msgspec.convert(head["error"], ErrorInfo) if "error" in head else None,
+            deadline_s=(head["deadline_at"] - began_at) / 1000,
+            finish_s=(head["finish_at"] - head["deadline_at"]) / 1000,
         )
 
     def keep(self, request_id: str, for_s: float) -> None:
@@ -272,21 +272,20 @@ class Reader:
         return Page(summaries, f"{shown[-1][0]:.0f}:{shown[-1][1]}" if more else None)
 
     def _summary(self, request_id: str) -> Summary | None:
-        fields = ("topic", "state", "created_at", "finished_at", "runs", "open", "missing")
         with self._ledger.answering() as client:
-            row: Any = client.hmget(self._ledger.key("request", request_id), list(fields))
-        if row[1] is None:
+            fields: Any = client.hmget(self._ledger.key("request", request_id), HEAD)
+        head = head_of(*fields)
+        if head is None:
             return None
-        topic, state, created_at, finished_at, runs, still_open, missing = row
         return Summary(
             request_id=request_id,
-            topic=topic.decode(),
-            state=RequestState(state.decode()),
-            created_at=at(float(created_at)),
-            finished_at=at(float(finished_at)) if finished_at else None,
-            runs=int(runs),
-            open=int(still_open),
-            missing=int(missing),
+            topic=head["topic"],
+            state=RequestState(head["state"]),
+            created_at=at(head["created_at"]),
+            finished_at=at(head["finished_at"]) if "finished_at" in head else None,
+            runs=head["runs"],
+            open=head["open"],
+            missing=head["missing"],
         )
 
     def events(self, request_id: str, after: str = "0", *, block_s: float = 0.0) -> list[Event]:
@@ -298,7 +297,7 @@ class Reader:
                 block=max(1, int(block_s * 1000)) if block_s else None,
             )
         streams = found.values() if isinstance(found, dict) else (entries for _, entries in found)
-        return [_event(entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
+        return [_event(request_id, entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
 
     @contextmanager
     def end_of(self, request_id: str) -> Iterator[Callable[[float], None]]:
@@ -342,9 +341,20 @@ def _flat(entries: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
             yield entry
 
 
-def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
-    event = msgspec.json.decode(fields[b"e"], type=Event)
-    return msgspec.structs.replace(event, id=entry_id.decode())
+def _event(request_id: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
+    subject, name, state, attempt, items, generation, at_ms, *more = msgspec.msgpack.decode(fields[b"e"])
+    known = {
+        "request_id": request_id,
+        "subject": subject,
+        "name": name,
+        "state": state,
+        "attempt": attempt,
+        "items": items,
+        "generation": generation,
+        "at_ms": at_ms or int(entry_id.partition(b"-")[0]),
+        "id": entry_id.decode(),
+    }
+    return msgspec.convert(known | (more[0] if more else {}), Event)
 
 
 def _outcome(record: RecordView) -> Outcome:
@@ -372,8 +382,9 @@ def _runs(refs: Iterable[str]) -> list[str]:
 def is_over(client: Redis, request_id: str) -> bool:
     """Whether a request is final or unknown, for one who does not know the app and so not its key prefix."""
     for key in client.scan_iter(f"*:request:{request_id}", count=1000):
-        state: Any = client.hget(key, "state")
-        return state is not None and state.decode() in REQUEST_ENDED
+        fields: Any = client.hmget(key, HEAD)
+        head = head_of(*fields)
+        return head is not None and head["state"] in REQUEST_ENDED
     return True
 
 
