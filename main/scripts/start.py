@@ -62,7 +62,7 @@ def main(port: int, app: str, wait_s: float, worker_args: Sequence[str]) -> None
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until what we become listens for them itself
     if stop.asked:
         return
-    options = ["--label", "start", "--no-web", "--flower-port", str(port)]
+    options = ["--label", "start", "--banner", "--no-web", "--flower-port", str(port)]
     command = [sys.executable, "-m", "celery_collectors.cli", "--app", app, "up", *options]
     os.execve(command[0], [*command, "--", "-n", "main@%h", *worker_args], _environment(urls))
 

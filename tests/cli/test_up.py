@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from celery_collectors import embedded
+from celery_collectors.embedded import Home
 from celery_collectors.up import voices
 from celery_collectors.up.voices import Voices
 from tests.cli.conftest import Running, Shell, until
@@ -51,6 +51,11 @@ def _workers(shell: Shell) -> list[psutil.Process]:
     return [p for p in mains if p.ppid() not in {other.pid for other in mains}]
 
 
+def _log(shell: Shell) -> str:
+    """What the engine's supervisor says."""
+    return Home(shell.home).supervisor_log.read_text(encoding="utf-8")
+
+
 def _nothing_is_left(shell: Shell, within_s: float = 15.0) -> None:
     until(lambda: not shell.processes(), f"nothing is left: {shell.processes()}", within_s)
 
@@ -63,7 +68,7 @@ def test_the_whole_set_answers_and_leaves_nothing_behind(seat: Shell) -> None:
     running.prints(r"ready: 2 workers on the queue collectors\.shop\.v1")
     running.prints(rf"ready: Flower answers at http://127\.0\.0\.1:{port}")
     assert seat.collect("fast:food").code == 0
-    assert embedded.status(seat.home).worker == "off", "the engine starts none beside ours"
+    assert "worker 1 started" not in _log(seat), "the engine starts none beside ours"
     assert stat.S_IMODE(Path(login[3]).stat().st_mode) == 0o600
     assert not [p for p in psutil.process_iter() if login[2] in " ".join(_argv(p))]
     assert "FLOWER_BASIC_AUTH" not in _workers(seat)[0].environ()
@@ -186,7 +191,7 @@ def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) ->
     first.interrupt()
     assert first.done().code == 0
     assert seat.collect("fast:food").code == 0
-    assert embedded.status(seat.home).worker == "off"
+    assert "worker 1 started" not in _log(seat)
     second.interrupt()
     assert second.done().code == 0
     _nothing_is_left(seat)
@@ -197,7 +202,8 @@ def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) ->
     [
         (["up", "extra"], "'extra' is one argument too many"),
         (["up", "--workers", "0"], "0 is not in the range"),
-        (["up", "--port", "70000"], "70000 is not in the range"),
+        (["up", "--port", "70000"], "a port is a number from 1 to 65535, not '70000'"),
+        (["web", "--port", "x"], "a port is a number from 1 to 65535, not 'x'"),
         (["up", "--grace", "soon"], "'soon' is not a duration"),
         (["worker", "--pool", "gevent"], "'gevent' is not one of"),
     ],
@@ -224,7 +230,7 @@ def test_a_worker_alone_on_the_engine(seat: Shell) -> None:
     running = seat.start(*SHOP, "worker", "--pool", "threads", "--concurrency", "2")
     running.prints(" ready\\.")
     assert seat.collect("fast:food").code == 0
-    assert embedded.status(seat.home).worker == "off"
+    assert "worker 1 started" not in _log(seat)
     running.process.terminate()
     assert running.done().code == 0
     _nothing_is_left(seat)

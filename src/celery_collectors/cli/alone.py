@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,7 @@ from celery_collectors.cli.up import (
     flower_login,
     node_name,
     options_of,
+    port_number,
     refuse_taken,
     served,
     speaking,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from celery_collectors.up.parts import Part
 
 SWEEP_ENDS_S = 5.0
-_PORT = click.IntRange(1, 65535)
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 
 
@@ -65,7 +66,7 @@ def worker(wanted: Wanted, /, *, grace: float, **asked: Any) -> None:
 
 @click.command(short_help="Run Flower.")
 @_HOST
-@click.option("--port", type=_PORT, default=FLOWER_PORT, metavar="PORT", help="Its port. Default 5555.")
+@click.option("--port", type=port_number, default=FLOWER_PORT, metavar="PORT", help="Its port. Default 5555.")
 @click.pass_obj
 def flower(wanted: Wanted, /, *, host: str, port: int) -> None:
     """Run Flower until it is told to stop.
@@ -88,10 +89,14 @@ def flower(wanted: Wanted, /, *, host: str, port: int) -> None:
 
 @click.command(short_help="Run the page and the HTTP interface.")
 @_HOST
-@click.option("--port", type=_PORT, default=PORT, metavar="PORT", help="Its port. Default 8000.")
+@click.option("--port", type=port_number, default=PORT, metavar="PORT", help="Its port. Default 8000.")
+@click.option("--keys", type=click.Path(path_type=Path), metavar="FILE", help="The file with the hashes of keys.")
 @click.pass_obj
-def web(wanted: Wanted, /, *, host: str, port: int) -> None:
+def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None) -> None:
     """Run the page and the HTTP interface until told to stop.
+
+    Whoever can reach it from another machine needs a key, so another --host
+    needs --keys.
 
     \b
     collectors --app examples.airports web --port 8080
@@ -103,7 +108,7 @@ def web(wanted: Wanted, /, *, host: str, port: int) -> None:
         raise Complaint("the page is not installed", hint="pip install 'celery-collectors[web]'")
     refuse_taken("the page", port, "--port", host)
     with opened(wanted, worker=True) as place:
-        import_module("celery_collectors.web.serve").serve(place.collectors, host=host, port=port)
+        import_module("celery_collectors.web.serve").serve(place.collectors, host=host, port=port, keys=keys)
 
 
 @click.command(short_help="Do what is due, without consuming messages.")

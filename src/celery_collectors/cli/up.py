@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     from celery_collectors.up.keeping import Say, Stop
     from celery_collectors.up.parts import Part, WorkerOptions
 
-PORT, FLOWER_PORT, GRACE = 8000, 5555, "10s"
+PORT, FLOWER_PORT, GRACE = "8000", "5555", "10s"
 POOLS = ("prefork", "threads", "solo")
-_PORT = click.IntRange(1, 65535)
-_OF_THE_ENGINE = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "COLLECTORS_LEDGER")
+_OF_THE_ENGINE = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "COLLECTORS_LEDGER", "COLLECTORS_FORCED_PAYLOADS")
+
+PORT_MAX = 65535
+
+
+def port_number(text: str) -> int:
+    """An option's type; a bad one is a usage error."""
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= PORT_MAX:
+        return int(text)
+    raise click.BadParameter(f"a port is a number from 1 to {PORT_MAX}, not {text!r}")
+
 
 worker_options = (
     click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Slots of a worker. Default 4 to 8."),
@@ -56,15 +65,16 @@ def with_worker_options(command: Any) -> Any:
 
 @click.command(short_help="Run workers, the page and Flower until Ctrl-C.")
 @click.option("--workers", type=click.IntRange(1, 100), default=1, metavar="N", help="How many. Default 1.")
-@click.option("--port", type=_PORT, default=PORT, metavar="PORT", help="The page's, on 127.0.0.1. Default 8000.")
+@click.option("--port", type=port_number, default=PORT, metavar="PORT", help="The page's, on 127.0.0.1. Default 8000.")
 @click.option(
-    "--flower-port", type=_PORT, default=FLOWER_PORT, metavar="PORT", help="Flower's, likewise. Default 5555."
+    "--flower-port", type=port_number, default=FLOWER_PORT, metavar="PORT", help="Flower's, likewise. Default 5555."
 )
 @click.option("--no-web", is_flag=True, help="Leave the page out.")
 @click.option("--no-flower", is_flag=True, help="Leave Flower out.")
 @click.option(
     "--grace", type=duration, default=GRACE, metavar="DURATION", help="What runs has so long to end. Default 10s."
 )
+@click.option("--banner", is_flag=True, help="Let workers print Celery's banner.")
 @click.option("--label", default="up", hidden=True, help="What our own lines begin with.")
 @with_worker_options
 @click.pass_obj
@@ -99,7 +109,12 @@ def options_of(asked: dict[str, Any]) -> WorkerOptions:
     more = asked["more"]
     if more and not more[0].startswith("-"):
         raise Complaint(f"{more[0]!r} is one argument too many", hint="what is for celery worker comes after --")
-    return WorkerOptions(concurrency=asked["concurrency"] or default_concurrency(), pool=asked["pool"], more=more)
+    return WorkerOptions(
+        concurrency=asked["concurrency"] or default_concurrency(),
+        pool=asked["pool"],
+        banner=asked.get("banner", False),
+        more=more,
+    )
 
 
 def _the_rest(asked: dict[str, Any]) -> dict[str, Any]:
@@ -202,10 +217,10 @@ def served(wanted: Wanted) -> Iterator[Place]:
 @contextmanager
 def speaking(parts: Sequence[Part], label: str) -> Iterator[Say]:
     """Print lines under the parts' labels, and our own under ours, while the block lasts."""
-    from celery_collectors.cli.look import console
+    from celery_collectors.cli.look import has_colour
     from celery_collectors.up.voices import Voices
 
-    voices = Voices([label, *(part.label for part in parts)], colour=console(sys.stdout).color_system is not None)
+    voices = Voices([label, *(part.label for part in parts)], colour=has_colour(sys.stdout))
     try:
         yield lambda name, line: voices.say(name or label, line)
     finally:

@@ -273,6 +273,7 @@ class Ledger(Asking, Storing):
         processes: int,
         idle_s: float | None,
         clock_off_ms: float | None = None,
+        version: str = "",
     ) -> tuple[float, list[WorkerBeat]]:
         """Report this worker; return the ledger's time in milliseconds and every worker that is there."""
         arguments: dict[str, Any] = {
@@ -280,6 +281,7 @@ class Ledger(Asking, Storing):
             "queues": list(queues),
             "pool": pool,
             "processes": processes,
+            "version": version,
             "forget_ms": int(self._settings.backlog_s * 1000),
         }
         if idle_s is not None:

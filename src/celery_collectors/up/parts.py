@@ -44,6 +44,7 @@ class WorkerOptions:
 
     concurrency: int
     pool: str = "prefork"
+    banner: bool = False
     more: Sequence[str] = ()
 
 
@@ -61,7 +62,7 @@ def worker(app: str, node: str, options: WorkerOptions, *, number: int | None = 
     return Part(
         name=f"worker {number}" if number else "the worker",
         label=f"worker-{number}" if number else "worker",
-        argv=[*_celery(app), "worker", *said, *pool, *options.more],
+        argv=[*_celery(app), *([] if options.banner else ["--quiet"]), "worker", *said, *pool, *options.more],
         env=_environment(),
     )
 
