@@ -7,10 +7,8 @@ machine or on what else it does. Above 1 is better, for all of them.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,10 +24,8 @@ from benchmarks.machine import busy, machine, versions
 from benchmarks.peers.contenders import ours_and_raw
 from benchmarks.report import number
 from benchmarks.running import say
-from benchmarks.servers import servers
+from benchmarks.servers import shared_servers
 from benchmarks.turns import folder_and_servers, take_turns
-from tests.servers import rabbitmq
-from tests.servers import redis as redis_server
 
 RECORDED = Path(__file__).with_name("recorded.json")
 LEAST_SHARE = 0.8
@@ -230,17 +226,3 @@ def _table(found: Ratios, recorded: Ratios) -> Table:
         cells = ("", "") if before is None else (number(before), f"{value / before:.2f}")
         table.add_row(name, number(value), *cells, "✗" if name in below else "✓" if before else "")
     return table
-
-
-@contextmanager
-def shared_servers() -> Iterator[dict[str, str]]:
-    """One RabbitMQ and one Redis for all parts, as if they had been given; a part leaves nothing on them."""
-    with servers(0) as both:
-        given = {rabbitmq.VARIABLE: both.broker_url, redis_server.VARIABLE: both.redis_url}
-        before = {name: os.environ.get(name) for name in given}
-        os.environ.update(given)
-        try:
-            yield both.versions()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})

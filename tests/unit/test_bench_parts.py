@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from benchmarks.__main__ import ALL, bench
 from benchmarks.beside import findings, peers_table
 from benchmarks.contender import Contender, Flow, TooSlow, celery_flow, sender_of
 from benchmarks.cpu import cpu_s, peak_mb
-from benchmarks.growth import flatness
+from benchmarks.growth import flatness, grown
 from benchmarks.journal import Journal, WrongWork
 from benchmarks.machine import too_busy
 from benchmarks.memory import FROM_A_SCRIPT, by_verb, kind_of, less, script_names
@@ -65,6 +66,21 @@ def test_numbers_have_the_digits_that_mean_something() -> None:
 
 def test_flat_is_the_largest_beside_the_smallest() -> None:
     assert flatness({1000: {"ms": 3.0}, 10: {"ms": 2.0}, 100: {"ms": 99.0}}, "ms") == 1.5
+
+
+def test_it_grows_as_far_as_there_is_time_for() -> None:
+    assert grown([1, 10, 100, 1000], _slow_from(100), "runs") == {1: {"ms": 1.0}, 10: {"ms": 10.0}}
+    with pytest.raises(TooSlow, match="10 took too long"):
+        grown([1, 10, 100], _slow_from(10), "runs")
+
+
+def _slow_from(limit: int) -> Callable[[int], dict[str, float]]:
+    def measure_one(size: int) -> dict[str, float]:
+        if size >= limit:
+            raise TooSlow(f"{size} took too long")
+        return {"ms": float(size)}
+
+    return measure_one
 
 
 def test_memory_is_what_a_request_added() -> None:
