@@ -163,33 +163,45 @@ def better(one: Ratios, other: Ratios) -> dict[str, float]:
     return {name: max(value, other.get(name, value)) for name, value in one.items()}
 
 
+class Held(NamedTuple):
+    """What was found, what has fallen all the same, and why something was not measured."""
+
+    found: dict[str, float]
+    fallen: list[str]
+    missing: dict[str, str]
+
+
+def hold(parts: Sequence[Part], recorded: Ratios, ends_at: float) -> Held:
+    """Measure, and once more what has fallen."""
+    by_part, missing = measure(parts, ends_at)
+    found = together(by_part)
+    if again := [part for part in parts if fallen(by_part.get(part.name, {}), recorded)]:
+        say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(fallen(found, recorded))}")
+        second, _missing = measure(again, ends_at + AGAIN_S)
+        found = better(found, together(second))
+    return Held(found, fallen(found, recorded), missing)
+
+
 def check(*, as_json: bool) -> None:
-    """Measure, once more what has fallen, and fail if that has fallen again.
+    """Hold what is measured against what is recorded.
 
     Raises:
         ClickException: when a ratio is below the least share of what was recorded.
     """
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))["ratios"]
     began_at = time.monotonic()
-    ends_at = began_at + CHECK_S
     with shared_servers():
-        by_part, missing = measure(PARTS, ends_at)
-        found = together(by_part)
-        if again := [part for part in PARTS if fallen(by_part.get(part.name, {}), recorded)]:
-            say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(fallen(found, recorded))}")
-            second, _missing = measure(again, ends_at + AGAIN_S)
-            found = better(found, together(second))
-    below = fallen(found, recorded)
-    Console(stderr=as_json).print(_table(found, recorded))
-    for name, why in missing.items():
+        held = hold(PARTS, recorded, began_at + CHECK_S)
+    Console(stderr=as_json).print(_table(held.found, recorded))
+    for name, why in held.missing.items():
         say(f"{name}: not measured: {why}")
     if as_json:
-        click.echo(json.dumps({"found": found, "recorded": recorded, "fallen": below, "missing": missing}))
+        click.echo(json.dumps({**held._asdict(), "recorded": recorded}))
     say(f"took {time.monotonic() - began_at:.0f} s")
-    if below:
+    if held.fallen:
         raise click.ClickException(
-            f"below {LEAST_SHARE} x what was recorded: {', '.join(below)}. Mend it; or, if it is meant, say why in the "
-            "commit and record it: scripts/bench --quick --record"
+            f"below {LEAST_SHARE} x what was recorded: {', '.join(held.fallen)}. Mend it; or, if it is meant, say why "
+            "in the commit and record it: scripts/bench --quick --record"
         )
 
 

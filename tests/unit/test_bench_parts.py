@@ -28,7 +28,7 @@ from benchmarks.machine import too_busy
 from benchmarks.memory import FROM_A_SCRIPT, by_verb, kind_of, less, script_names
 from benchmarks.peers.contenders import ACKS, PEERS
 from benchmarks.plot import draw
-from benchmarks.recorded import better, fallen
+from benchmarks.recorded import Part, better, fallen, hold
 from benchmarks.report import Bars, Finding, Lines, Measured, number
 from benchmarks.running import Benchmark, run
 from benchmarks.turns import in_rounds
@@ -158,6 +158,25 @@ def test_a_ratio_falls_when_it_is_below_four_fifths_and_what_was_not_measured_ha
     assert fallen({"a": 7.9, "b": 8.0, "new": 0.0}, recorded_ones) == ["a"]
     assert fallen(better({"a": 7.9}, {"a": 8.1}), recorded_ones) == []
     assert better({"a": 7.9, "b": 2.0}, {"a": 1.0, "c": 1.0}) == {"a": 7.9, "b": 2.0}
+
+
+def test_what_has_fallen_counts_only_when_it_falls_again() -> None:
+    values = {"steady": iter([1.0]), "lucky": iter([0.5, 0.9]), "fallen": iter([0.7, 0.6])}
+
+    def part(name: str) -> Part:
+        return Part(name, lambda _ends_at: {name: next(values[name])})  # one that is measured too often stops here
+
+    held = hold([part(name) for name in values], dict.fromkeys(values, 1.0), time.monotonic() + 60)
+    assert held.fallen == ["fallen"]
+    assert held.found == {"steady": 1.0, "lucky": 0.9, "fallen": 0.7}
+
+
+def test_what_there_is_no_time_for_is_named_and_has_not_fallen() -> None:
+    def late(_ends_at: float) -> dict[str, float]:
+        raise TooSlow("the time was over")
+
+    held = hold([Part("late", late), Part("in time", lambda _: {"a": 1.0})], {"a": 1.0, "b": 1.0}, 0)
+    assert held == ({"a": 1.0}, [], {"late": "the time was over"})
 
 
 def test_what_is_recorded_can_be_checked() -> None:
