@@ -7,10 +7,8 @@ machine or on what else it does. Above 1 is better, for all of them.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,10 +24,8 @@ from benchmarks.machine import busy, machine, versions
 from benchmarks.peers.contenders import ours_and_raw
 from benchmarks.report import number
 from benchmarks.running import say
-from benchmarks.servers import servers
+from benchmarks.servers import shared_servers
 from benchmarks.turns import folder_and_servers, take_turns
-from tests.servers import rabbitmq
-from tests.servers import redis as redis_server
 
 RECORDED = Path(__file__).with_name("recorded.json")
 LEAST_SHARE = 0.8
@@ -167,33 +163,45 @@ def better(one: Ratios, other: Ratios) -> dict[str, float]:
     return {name: max(value, other.get(name, value)) for name, value in one.items()}
 
 
+class Held(NamedTuple):
+    """What was found, what has fallen all the same, and why something was not measured."""
+
+    found: dict[str, float]
+    fallen: list[str]
+    missing: dict[str, str]
+
+
+def hold(parts: Sequence[Part], recorded: Ratios, ends_at: float) -> Held:
+    """Measure, and once more what has fallen."""
+    by_part, missing = measure(parts, ends_at)
+    found = together(by_part)
+    if again := [part for part in parts if fallen(by_part.get(part.name, {}), recorded)]:
+        say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(fallen(found, recorded))}")
+        second, _missing = measure(again, ends_at + AGAIN_S)
+        found = better(found, together(second))
+    return Held(found, fallen(found, recorded), missing)
+
+
 def check(*, as_json: bool) -> None:
-    """Measure, once more what has fallen, and fail if that has fallen again.
+    """Hold what is measured against what is recorded.
 
     Raises:
         ClickException: when a ratio is below the least share of what was recorded.
     """
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))["ratios"]
     began_at = time.monotonic()
-    ends_at = began_at + CHECK_S
     with shared_servers():
-        by_part, missing = measure(PARTS, ends_at)
-        found = together(by_part)
-        if again := [part for part in PARTS if fallen(by_part.get(part.name, {}), recorded)]:
-            say(f"below {LEAST_SHARE} x recorded, so measured once more: {', '.join(fallen(found, recorded))}")
-            second, _missing = measure(again, ends_at + AGAIN_S)
-            found = better(found, together(second))
-    below = fallen(found, recorded)
-    Console(stderr=as_json).print(_table(found, recorded))
-    for name, why in missing.items():
+        held = hold(PARTS, recorded, began_at + CHECK_S)
+    Console(stderr=as_json).print(_table(held.found, recorded))
+    for name, why in held.missing.items():
         say(f"{name}: not measured: {why}")
     if as_json:
-        click.echo(json.dumps({"found": found, "recorded": recorded, "fallen": below, "missing": missing}))
+        click.echo(json.dumps({**held._asdict(), "recorded": recorded}))
     say(f"took {time.monotonic() - began_at:.0f} s")
-    if below:
+    if held.fallen:
         raise click.ClickException(
-            f"below {LEAST_SHARE} x what was recorded: {', '.join(below)}. Mend it; or, if it is meant, say why in the "
-            "commit and record it: scripts/bench --quick --record"
+            f"below {LEAST_SHARE} x what was recorded: {', '.join(held.fallen)}. Mend it; or, if it is meant, say why "
+            "in the commit and record it: scripts/bench --quick --record"
         )
 
 
@@ -230,17 +238,3 @@ def _table(found: Ratios, recorded: Ratios) -> Table:
         cells = ("", "") if before is None else (number(before), f"{value / before:.2f}")
         table.add_row(name, number(value), *cells, "✗" if name in below else "✓" if before else "")
     return table
-
-
-@contextmanager
-def shared_servers() -> Iterator[dict[str, str]]:
-    """One RabbitMQ and one Redis for all parts, as if they had been given; a part leaves nothing on them."""
-    with servers(0) as both:
-        given = {rabbitmq.VARIABLE: both.broker_url, redis_server.VARIABLE: both.redis_url}
-        before = {name: os.environ.get(name) for name in given}
-        os.environ.update(given)
-        try:
-            yield both.versions()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})

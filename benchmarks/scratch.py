@@ -10,8 +10,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Waits for the pipe to close, at our end or our death; then for those who write there, who end the same way.
-REMOVE = 'read -r _; for _ in 1 2 3 4 5; do rm -rf "$1" && [ ! -e "$1" ] && exit; sleep 1; done'
+# Waits for the pipe to close, at our end or our death. Our processes end the same way, but for ray's agents, whose
+# environment gives them away; what was still written meanwhile goes a second later.
+REMOVE = """
+read -r _; sleep 1
+for process in /proc/[0-9]*; do
+    if tr '\\0' '\\n' <"$process/environ" | grep -qxF "TMPDIR=$1"; then kill -9 "${process##*/}"; fi
+done
+for _ in 1 2 3 4 5; do rm -rf "$1" && [ ! -e "$1" ] && exit; sleep 1; done
+"""
 
 
 @contextmanager

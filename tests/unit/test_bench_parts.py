@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +22,13 @@ from benchmarks.__main__ import ALL, bench
 from benchmarks.beside import findings, peers_table
 from benchmarks.contender import Contender, Flow, TooSlow, celery_flow, sender_of
 from benchmarks.cpu import cpu_s, peak_mb
-from benchmarks.growth import flatness
+from benchmarks.growth import flatness, grown
 from benchmarks.journal import Journal, WrongWork
 from benchmarks.machine import too_busy
 from benchmarks.memory import FROM_A_SCRIPT, by_verb, kind_of, less, script_names
 from benchmarks.peers.contenders import ACKS, PEERS
 from benchmarks.plot import draw
-from benchmarks.recorded import better, fallen
+from benchmarks.recorded import Part, better, fallen, hold
 from benchmarks.report import Bars, Finding, Lines, Measured, number
 from benchmarks.running import Benchmark, run
 from benchmarks.turns import in_rounds
@@ -65,6 +66,21 @@ def test_numbers_have_the_digits_that_mean_something() -> None:
 
 def test_flat_is_the_largest_beside_the_smallest() -> None:
     assert flatness({1000: {"ms": 3.0}, 10: {"ms": 2.0}, 100: {"ms": 99.0}}, "ms") == 1.5
+
+
+def test_it_grows_as_far_as_there_is_time_for() -> None:
+    assert grown([1, 10, 100, 1000], _slow_from(100), "runs") == {1: {"ms": 1.0}, 10: {"ms": 10.0}}
+    with pytest.raises(TooSlow, match="10 took too long"):
+        grown([1, 10, 100], _slow_from(10), "runs")
+
+
+def _slow_from(limit: int) -> Callable[[int], dict[str, float]]:
+    def measure_one(size: int) -> dict[str, float]:
+        if size >= limit:
+            raise TooSlow(f"{size} took too long")
+        return {"ms": float(size)}
+
+    return measure_one
 
 
 def test_memory_is_what_a_request_added() -> None:
@@ -142,6 +158,25 @@ def test_a_ratio_falls_when_it_is_below_four_fifths_and_what_was_not_measured_ha
     assert fallen({"a": 7.9, "b": 8.0, "new": 0.0}, recorded_ones) == ["a"]
     assert fallen(better({"a": 7.9}, {"a": 8.1}), recorded_ones) == []
     assert better({"a": 7.9, "b": 2.0}, {"a": 1.0, "c": 1.0}) == {"a": 7.9, "b": 2.0}
+
+
+def test_what_has_fallen_counts_only_when_it_falls_again() -> None:
+    values = {"steady": iter([1.0]), "lucky": iter([0.5, 0.9]), "fallen": iter([0.7, 0.6])}
+
+    def part(name: str) -> Part:
+        return Part(name, lambda _ends_at: {name: next(values[name])})  # one that is measured too often stops here
+
+    held = hold([part(name) for name in values], dict.fromkeys(values, 1.0), time.monotonic() + 60)
+    assert held.fallen == ["fallen"]
+    assert held.found == {"steady": 1.0, "lucky": 0.9, "fallen": 0.7}
+
+
+def test_what_there_is_no_time_for_is_named_and_has_not_fallen() -> None:
+    def late(_ends_at: float) -> dict[str, float]:
+        raise TooSlow("the time was over")
+
+    held = hold([Part("late", late), Part("in time", lambda _: {"a": 1.0})], {"a": 1.0, "b": 1.0}, 0)
+    assert held == ({"a": 1.0}, [], {"late": "the time was over"})
 
 
 def test_what_is_recorded_can_be_checked() -> None:
