@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Waits for the pipe to close, at our end or our death. Our processes end the same way, but for ray's agents, whose
-# environment gives them away; what was still written meanwhile goes a second later.
+# Waits for the pipe to close, at our end or our death. Our processes end the same way, but for ray's agents: whoever
+# still has a file of ours open is one of them. What was written meanwhile goes a second later.
 REMOVE = """
 read -r _; sleep 1
-for process in /proc/[0-9]*; do
-    if tr '\\0' '\\n' <"$process/environ" | grep -qxF "TMPDIR=$1"; then kill -9 "${process##*/}"; fi
+for open in $(find /proc/[0-9]*/fd -lname "$1/*"); do
+    process=${open#/proc/}; kill -9 "${process%%/*}"
 done
 for _ in 1 2 3 4 5; do rm -rf "$1" && [ ! -e "$1" ] && exit; sleep 1; done
 """
