@@ -444,6 +444,15 @@ def test_a_stop_ends_the_one_whose_turn_it_is_and_begins_no_other(process: Any, 
     assert began == []
 
 
+def test_a_stop_settles_nobody_whose_output_is_not_all_stored(process: Any, gate: Gate) -> None:
+    """One lease that is gone stops them all, and another's code may have ended long before its output is stored."""
+    some = turns(process, big(4), gate)
+    some[0].take = slow = Slow(some[0].take)  # type: ignore[method-assign]
+    slow.until = lambda: gate.entered.is_set() and not process.keeper.told("gone")
+    TakingTurns(process, some, outside).execute()
+    assert process.ledger.states() == {"0": "queued", "1": "failed"}
+
+
 def test_a_stop_between_two_threads_is_heard_by_the_next(process: Any) -> None:
     """The keeper says it once."""
     local, began = threading.local(), []
