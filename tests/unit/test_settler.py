@@ -94,7 +94,7 @@ def test_what_ends_while_one_batch_is_under_way_gathers_for_the_next(
     assert not first.done()
     ledger.gate.set()
     for one in (first, *later):
-        one.result(5)
+        one.result(20)
     assert ledger.calls == [["r0"], ["r1", "r2", "r3", "r4", "r5"]]
     assert ledger.dropped == []
 
@@ -108,7 +108,7 @@ def test_each_request_has_a_call_of_its_own_and_none_is_too_long(
     until(lambda: len(settler._waiting) == len(later))
     ledger.gate.set()
     for one in (first, *later):
-        one.result(5)
+        one.result(20)
     calls = [(call[0][0], len(call)) for call in ledger.calls[1:]]
     assert calls == [("a", AT_ONCE), ("a", 1), ("b", AT_ONCE), ("b", 1)]
 
@@ -122,7 +122,7 @@ def test_what_it_came_to_is_found_out_beside_the_loop(ledger: Ledger, settler: S
         return OK
 
     ledger.gate.set()
-    turning.settle(settler, grant("0"), conclude).result(5)
+    turning.settle(settler, grant("0"), conclude).result(20)
     assert where != [turning.thread]
 
 
@@ -135,9 +135,9 @@ def test_a_failure_drops_leases_and_releases_those_who_wait(
 
     ledger.error = ConnectionError("reset by peer") if where == "the ledger" else None
     ledger.gate.set()
-    turning.settle(settler, grant("0"), fails if where != "the ledger" else lambda: OK).result(5)
+    turning.settle(settler, grant("0"), fails if where != "the ledger" else lambda: OK).result(20)
     assert ledger.dropped == ["r0"]
-    turning.settle(settler, grant("1")).result(5)
+    turning.settle(settler, grant("1")).result(20)
     assert ledger.calls[-1] == ["r1"]
     assert ledger.dropped == ["r0"]
 
@@ -150,7 +150,7 @@ def test_a_failure_of_one_request_costs_another_nothing(ledger: Ledger, settler:
     ledger.error = ConnectionError("reset by peer")  # for the first
     ledger.gate.set()
     for one in (first, *others):
-        one.result(5)
+        one.result(20)
     assert ledger.dropped == ["r0"]
     assert ledger.calls == [["r0"], ["a0"], ["b0"]]
 
@@ -168,10 +168,10 @@ def test_a_loop_that_was_left_does_no_harm_to_the_one_in_its_place(
     until(lambda: len(settler._waiting) == 2)
     left.end()
     ledger.gate.set()
-    first.result(5)
-    after.result(5)
+    first.result(20)
+    after.result(20)
     assert ledger.calls == [["r0"], ["r1", "r2"]]
-    turning.settle(settler, grant("3")).result(5)
+    turning.settle(settler, grant("3")).result(20)
 
 
 def test_it_waits_for_a_thread_to_be_had(ledger: Ledger, settler: Settler, turning: Turning) -> None:
@@ -186,8 +186,8 @@ def test_it_waits_for_a_thread_to_be_had(ledger: Ledger, settler: Settler, turni
     settler._executor.submit = fails_once  # type: ignore[method-assign]
     ledger.gate.set()
     for one in [turning.settle(settler, grant(ref)) for ref in "01"]:
-        one.result(5)
-    turning.settle(settler, grant("2")).result(5)
+        one.result(20)
+    turning.settle(settler, grant("2")).result(20)
     assert failed
     assert ledger.dropped == []
 
@@ -199,5 +199,5 @@ def test_whoever_waits_no_more_does_no_harm(ledger: Ledger, settler: Settler, tu
     until(lambda: len(settler._waiting) == 2)
     gone.cancel()
     ledger.gate.set()
-    first.result(5)
-    stays.result(5)
+    first.result(20)
+    stays.result(20)
