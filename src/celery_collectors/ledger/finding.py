@@ -1,0 +1,82 @@
+"""Lists of requests: what a line says, and which requests are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from celery_collectors.model import RequestState, at, rfc3339
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list of requests."""
+
+    request_id: str
+    topic: str
+    state: RequestState
+    created_at: datetime | None
+    finished_at: datetime | None
+    runs: int
+    open: int
+    missing: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON-able data."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found | {"created_at": rfc3339(self.created_at), "finished_at": rfc3339(self.finished_at)}
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some summaries, newest first, and the cursor with which the list goes on (``None`` at its end)."""
+
+    requests: list[Summary]
+    cursor: str | None
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listed request must be like; false if anything goes.
+
+    Attributes:
+        topic: A glob for its topic.
+        states: The states it may be in; any, if there are none.
+        since, until: The times between which it was opened.
+    """
+
+    topic: str | None = None
+    states: frozenset[str] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return any((self.topic, self.states, self.since, self.until))
+
+    def takes(self, one: Summary) -> bool:
+        """Whether a request is wanted."""
+        return (
+            (self.topic is None or fnmatchcase(one.topic, self.topic))
+            and (not self.states or one.state in self.states)
+            and (self.since is None or one.created_at is None or one.created_at >= self.since)
+            and (self.until is None or one.created_at is None or one.created_at <= self.until)
+        )
+
+
+def summarised(request_id: str, row: Sequence[bytes | None]) -> Summary | None:
+    """The line of a request from these fields of its head: topic, state, the two times, the three counts."""
+    topic, state, created_at, finished_at, *counts = row
+    if topic is None or state is None or created_at is None:
+        return None
+    runs, still_open, missing = (int(count or 0) for count in counts)
+    return Summary(
+        request_id=request_id,
+        topic=topic.decode(),
+        state=RequestState(state.decode()),
+        created_at=at(float(created_at)),
+        finished_at=at(float(finished_at)) if finished_at else None,
+        runs=runs,
+        open=still_open,
+        missing=missing,
+    )
