@@ -31,8 +31,10 @@ QUICK = Limits(heartbeat_s=0.2, stream_s=20)
 
 @pytest.fixture(scope="session")
 def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the sources look for their files."""
-    return tmp_path_factory.mktemp("notes")
+    """Where the sources look for their files; the browser's tests have the same, and may share a worker."""
+    folder = tmp_path_factory.getbasetemp() / "notes"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

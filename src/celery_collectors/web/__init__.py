@@ -1,1 +1,1 @@
-"""The HTTP face: an API under ``/v1`` for programs, thin and on top of the facade. Needs the extra ``web``."""
+"""The HTTP face: an API under ``/v1`` for programs, and a page for people. Needs the extra ``web``."""

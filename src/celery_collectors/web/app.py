@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.staticfiles import StaticFiles
 
 from celery_collectors.collectors import Collectors
 from celery_collectors.web import bodies
@@ -18,6 +19,8 @@ from celery_collectors.web.face import Face, Limits
 from celery_collectors.web.guard import Guard
 from celery_collectors.web.health import Counted, Health
 from celery_collectors.web.keys import Keys
+from celery_collectors.web.look import HERE
+from celery_collectors.web.pages import Pages
 from celery_collectors.web.problems import handle_problems
 from celery_collectors.web.requests import Requests
 from celery_collectors.web.results import Results
@@ -62,6 +65,8 @@ def create_app(
     )
     app.include_router(_v1(face))
     app.include_router(health.routes(KEY))
+    app.include_router(Pages(face).routes())
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Counted, registry=health.registry)
     app.add_middleware(Guard, keys=keys, hosts=hosts, body_bytes=limits.body_bytes)
     handle_problems(app)
@@ -78,7 +83,7 @@ def _v1(face: Face) -> APIRouter:
 
 
 def _operation_id(route: APIRoute) -> str:
-    return f"{route.tags[0]}_{route.name}"
+    return "_".join([*map(str, route.tags), route.name])
 
 
 def _describe(app: FastAPI) -> None:

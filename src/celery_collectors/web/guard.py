@@ -60,7 +60,9 @@ class Guard:
         if scope["method"] not in SAFE_METHODS and _is_from_elsewhere(headers):
             return problem(403, "a page of another site can't do this")
         if scope["path"] not in OPEN_PATHS and not self._may(scope, headers):
-            return problem(401, "send a key, as 'Authorization: Bearer KEY'", {"WWW-Authenticate": "Bearer"})
+            # A browser can ask a person for a password, and only for that: the key is the password.
+            way = "Bearer" if scope["path"].startswith("/v1/") else 'Basic realm="collectors"'
+            return problem(401, "send a key, as 'Authorization: Bearer KEY'", {"WWW-Authenticate": way})
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._body_bytes:
             return self._too_large()
