@@ -26,7 +26,7 @@ SHOTS = "COLLECTORS_TEST_SCREENSHOTS"
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or whichever is called so."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         give_up(Missing("chromium is not here: apt install chromium"))
     with sync_playwright() as playwright:

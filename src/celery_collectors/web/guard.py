@@ -23,7 +23,7 @@ SAID_WITH_ALL = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, our own forms would come from nowhere (Origin: null)
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }

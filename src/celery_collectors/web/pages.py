@@ -23,6 +23,7 @@ from celery_collectors.web.face import Face
 from celery_collectors.web.filters import Filters
 from celery_collectors.web.grid import COLUMNS, spread
 from celery_collectors.web.look import environment
+from celery_collectors.web.open_requests import TooMany
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.timeline import draw
 
@@ -90,14 +91,14 @@ class Pages:
             await self._face.call(self._face.opened.check)
             deadline = float(form["deadline_s"]) if form.get("deadline_s") else None
             request = await self._face.call(self._face.collectors.request, form.get("topic", ""), deadline=deadline)
-        except (RequestError, ValueError) as error:
+        except (RequestError, TooMany, ValueError) as error:
             return await self._requests(Filters(), str(error), 422)
         self._face.opened.add(request.id)
         return _to(f"/requests/{request.id}")
 
     async def many(self, http: HttpRequest) -> Response:
         """Cancel or retry all that are ticked; those for which that can't be done are named."""
-        body = parse_qs((await http.body()).decode())
+        body = parse_qs((await http.body()).decode(errors="replace"))
         action, refused = "".join(body.get("action", [])), []
         for request_id in body.get("request_id", [])[:200]:
             try:
@@ -147,10 +148,10 @@ class Pages:
 
     async def download(self, http: HttpRequest, request_id: UUID) -> Response:
         """The result, or the items, as a file."""
-        form = http.query_params.get("as", "json")
-        headers = {"Content-Disposition": f'attachment; filename="{request_id}.{form}"'}
+        ending = "ndjson" if http.query_params.get("as") == "ndjson" else "json"
+        headers = {"Content-Disposition": f'attachment; filename="{request_id}.{ending}"'}
         request = await self._face.get(request_id)
-        return await Results(self._face).stream(request, DOWNLOADS.get(form, JSON), headers)
+        return await Results(self._face).stream(request, DOWNLOADS[ending], headers)
 
     # Collectors -----------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ def _seen(request: Request) -> dict[str, Any]:
 
 
 async def _form(http: HttpRequest) -> dict[str, str]:
-    return {name: values[0].strip() for name, values in parse_qs((await http.body()).decode()).items()}
+    return {name: values[0].strip() for name, values in parse_qs((await http.body()).decode(errors="replace")).items()}
 
 
 def _to(path: str) -> Response:
