@@ -203,6 +203,17 @@ def test_the_badge_says_when_the_server_is_away_and_back(
     again.stop()
 
 
+def test_a_stream_that_is_refused_is_asked_for_again(
+    browser: Browser, served: Served, project: Collectors, worker: None
+) -> None:
+    page, _ = new_page(browser, served.url)
+    page.route("**/events", lambda route: route.fulfill(status=503), times=1)
+    page.goto(f"/requests/{asked(project, 'gated refused', wait=False)}")
+    expect(page.locator("#badge")).to_have_text("○ reconnecting")
+    expect(page.locator("#badge")).to_have_text("● live")
+    page.context.close()
+
+
 def test_everything_is_there_without_javascript(
     browser: Browser, served: Served, project: Collectors, worker: None
 ) -> None:
