@@ -22,7 +22,7 @@ from benchmarks.tables import compared, processes
 
 RAW, OURS = "benchmarks.flows.raw", "benchmarks.flows.ours"
 FLOWS = (
-    celery_flow("raw", RAW, {"BENCH_EVENTS": "1"}, options=["-E"]),
+    celery_flow("raw", RAW, options=["-E"]),
     celery_flow("each", OURS, {"BENCH_MESSAGES": "each"}, options=["-E"]),
     celery_flow("auto", OURS, {"BENCH_MESSAGES": "auto"}, options=["-E"]),
 )

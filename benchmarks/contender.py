@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from select import select
@@ -26,6 +26,7 @@ PROCESSES = 2  # of every contender's worker
 QUIET_S = 0.5  # after a burst: what is written after the last task's end, and what comes twice
 PAUSE_S = 0.03  # between single requests, likewise
 POLL_S = 0.005
+LOOK_S = 1.0
 
 
 class TooSlow(Exception):
@@ -62,8 +63,15 @@ class Sender(NamedTuple):
     process: subprocess.Popen[str]
     log: Path
 
-    def send(self, way: str, count: int, *, ends_at: float) -> dict[str, Any]:
+    def send(
+        self, way: str, count: int, *, ends_at: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         """Let it start requests; return when it began and when it was done, in seconds, and what it found.
+
+        Args:
+            way, count: What it is told; see :mod:`benchmarks.sender`.
+            ends_at: When to give up.
+            meanwhile: Called every second until it answers; may raise.
 
         Raises:
             TooSlow: when it is later than ``ends_at`` on the monotonic clock.
@@ -72,8 +80,10 @@ class Sender(NamedTuple):
         assert self.process.stdout is not None
         self.process.stdin.write(f"{way} {count}\n")
         self.process.stdin.flush()
-        if not select([self.process.stdout], [], [], max(0.0, ends_at - time.monotonic()))[0]:
-            raise TooSlow(f"a sender was still at '{way} {count}' when the time was over")
+        while not select([self.process.stdout], [], [], LOOK_S)[0]:
+            meanwhile()
+            if time.monotonic() > ends_at:
+                raise TooSlow(f"a sender was still at '{way} {count}' when the time was over")
         answer = self.process.stdout.readline()
         if not answer:
             raise click.ClickException(f"a sender has ended:\n{_end_of(self.log)}")
@@ -174,7 +184,7 @@ class Contender:
             TooSlow: as :meth:`burst`.
         """
         before = self._cpu_s()
-        answer = self._sender.send(way, count, ends_at=ends_at)
+        answer = self._sender.send(way, count, ends_at=ends_at, meanwhile=self._check_worker)
         took_s = answer.pop("sent_at_s") - answer.pop("began_at_s")
         return {**answer, "took_s": took_s, "cpu_s": sum(spent(before, self._cpu_s(), 1000).values())}
 
@@ -183,6 +193,10 @@ class Contender:
         assert self._worker is not None
         main = psutil.Process(self._worker.pid())
         return max(peak_mb(process.pid) for process in (main, *main.children(recursive=True)))
+
+    def _check_worker(self) -> None:
+        if self._worker:
+            self._worker.check()
 
     def _cpu_s(self) -> dict[str, float]:
         return cpu_s(self._others | ({"worker": self._worker.pid()} if self._worker else {}))
@@ -193,8 +207,7 @@ class Contender:
         while ended < requests:
             if time.monotonic() > ends_at:
                 raise TooSlow(f"{self.name}: {ended} of {requests} requests had ended when the time was over")
-            if self._worker:
-                self._worker.check()
+            self._check_worker()
             time.sleep(POLL_S)
             new = self._journal.read()
             ended += sum(1 for _ in processed(new))
@@ -212,7 +225,7 @@ def running(flow: Flow, servers: Servers, *, number: int, folder: Path) -> Itera
     with ExitStack() as stack:
         stack.callback(delete_queues, servers.broker_url, env["BENCH_QUEUE"])
         worker = stack.enter_context(worker_of(flow, working, folder)) if flow.worker else None
-        sender = stack.enter_context(_sender(flow, env if flow.worker else working, folder))
+        sender = stack.enter_context(sender_of(flow, env if flow.worker else working, folder))
         reading = Journal(journal)
         stack.callback(reading.close)
         yield Contender(flow, worker, sender, journal=reading, pids=servers.pids())
@@ -240,9 +253,10 @@ def worker_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Work
 
 
 @contextmanager
-def _sender(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
+def sender_of(flow: Flow, env: Mapping[str, str], folder: Path) -> Iterator[Sender]:
+    """Start what asks for a flow; it is stopped when the block ends."""
     log = folder / f"{flow.name}.sender.log"
-    command = [flow.python, "-m", "benchmarks.sender", flow.module]
+    command = [flow.python, "-m", "benchmarks.sender", flow.module, str(os.getpid())]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count, islice, pairwise
 from typing import Any, NamedTuple
 
 from celery import Celery
@@ -14,12 +15,13 @@ from benchmarks.contender import Contender, TooSlow, celery_flow, environment, r
 from benchmarks.filling import fill
 from benchmarks.report import Finding, Lines, Measured, Point
 from benchmarks.running import Benchmark, say
-from benchmarks.servers import Servers
-from benchmarks.turns import folder_and_servers, take_turns
+from benchmarks.servers import Servers, shared_servers
+from benchmarks.turns import folder_and_servers, summary, take_turns
 from celery_collectors import Collectors
 
 DECLARED, WIDE = "benchmarks.flows.declared", "benchmarks.flows.wide"
 FLAT = 1.25  # the largest costs at most this many times the smallest
+ENOUGH = 2
 WARM_UP, SETTLED_S, LOOK_S = 20, 3.0, 0.2
 HOW = "Stored requests are made by the ledger's own verbs, called one after another as a worker does, without one"
 
@@ -49,34 +51,58 @@ FULL = Size((10, 100, 1_000, 10_000, 100_000), (10, 100, 1_000, 10_000), (1, 2, 
 QUICK = Size((10, 300, 3_000), (10, 100, 1_000), (1, 2, 4), 100, 20, 500, 4.0)
 
 
-def measure(quick: bool, ends_at: float) -> Measured:
-    """Let all three grow."""
-    size = QUICK if quick else FULL
-    stored, versions = in_a_full_ledger(size, ends_at)
-    runs = in_wide_requests(size, ends_at)
-    idle = with_idle_workers(size, ends_at)
-    return Measured(
-        findings=[
-            _flat("CPU time of a request", stored, "cpu_ms", "stored requests"),
-            _flat("idle latency of a request, p50", stored, "p50_ms", "stored requests"),
-            _flat("CPU time of a run", runs, "cpu_ms", "runs of a request"),
-            _flat("time of a run", runs, "took_ms", "runs of a request"),
-            _flat("Redis's CPU time for idle workers", idle, "redis_ms_s", "workers"),
-            _flat("Redis's commands for idle workers", idle, "commands_s", "workers"),
-        ],
-        details={"size": size._asdict(), "stored": stored, "runs": runs, "idle": idle},
-        pictures=[
-            Lines("A request in a full ledger", "ms", "stored requests", _lines(stored, "cpu_ms", "p50_ms")),
-            Lines("A run of a wide request", "ms", "runs of the request", _lines(runs, "cpu_ms", "took_ms")),
-            Lines("Redis, while workers are idle", "each second", "workers", _lines(idle, "redis_ms_s", "commands_s")),
-        ],
-        notes=[HOW],
-        versions=versions,
-    )
-
-
 Steps = Mapping[int, Mapping[str, float]]
 """By how large it was, what was measured."""
+
+
+class Part(NamedTuple):
+    """One of the three things that grow.
+
+    Attributes:
+        name: Of its steps in the details.
+        title: Of its picture.
+        along: What there is more of.
+        costs: By the name of a figure, what it is.
+        measure: Measures each step, until a time on the monotonic clock.
+        until: The share of the time after which the next one has its turn.
+    """
+
+    name: str
+    title: str
+    along: str
+    costs: Mapping[str, str]
+    measure: Callable[[Size, float], Steps]
+    until: float
+
+
+def measure(quick: bool, ends_at: float) -> Measured:
+    """Let all three grow, as far as there is time for; one that could not is named, if another could.
+
+    Raises:
+        TooSlow: when none could.
+    """
+    size, began_at = QUICK if quick else FULL, time.monotonic()
+    found: dict[str, Steps] = {}
+    notes = [HOW]
+    with shared_servers() as versions:
+        for part in PARTS:
+            try:
+                found[part.name] = part.measure(size, began_at + part.until * (ends_at - began_at))
+            except TooSlow as error:
+                notes.append(f"{part.title}: not measured: {error}")
+    if not found:
+        raise TooSlow("; ".join(notes[1:]))
+    parts = [part for part in PARTS if part.name in found]
+    return Measured(
+        findings=[_flat(part, found[part.name], name) for part in parts for name in part.costs],
+        details={"size": size._asdict(), **found},
+        pictures=[
+            Lines(part.title, part.along, {name: _points(found[part.name], name) for name in part.costs})
+            for part in parts
+        ],
+        notes=notes,
+        versions=versions,
+    )
 
 
 def flatness(steps: Steps, name: str) -> float:
@@ -88,30 +114,48 @@ def flatness(steps: Steps, name: str) -> float:
     return steps[max(steps)][name] / steps[min(steps)][name]
 
 
-def _flat(title: str, steps: Steps, name: str, along: str) -> Finding:
-    span = f"{max(steps):,} {along} beside {min(steps):,}"
-    return Finding(f"{title}: {span}", flatness(steps, name), "times", FLAT, at_most=True)
+def _flat(part: Part, steps: Steps, name: str) -> Finding:
+    span = f"{max(steps):,} {part.along} beside {min(steps):,}"
+    return Finding(f"{part.costs[name]}: {span}", flatness(steps, name), "times", FLAT, at_most=True)
 
 
-def _lines(steps: Steps, *names: str) -> dict[str, list[Point]]:
-    return {name: [(size, found[name]) for size, found in steps.items()] for name in names}
+def _points(steps: Steps, name: str) -> list[Point]:
+    return [(size, found[name]) for size, found in steps.items()]
 
 
-def in_a_full_ledger(size: Size, ends_at: float) -> tuple[Steps, Mapping[str, str]]:
+def grown(sizes: Sequence[int], measure_one: Callable[[int], Mapping[str, float]], what: str) -> Steps:
+    """Measure at every size, as far as there is time for.
+
+    Raises:
+        TooSlow: when there was none for two of them, between which something could grow.
+    """
+    found: dict[int, Mapping[str, float]] = {}
+    for size in sizes:
+        try:
+            found[size] = measure_one(size)
+        except TooSlow as error:
+            if len(found) < ENOUGH:
+                raise
+            say(f"no time for {size:,} {what}: {error}")
+            break
+        say(f"  {size:,} {what}: {summary(found[size])}")
+    return found
+
+
+def in_a_full_ledger(size: Size, ends_at: float) -> Steps:
     """What a request costs as the ledger fills up."""
-    found = {}
     with (
         folder_and_servers(1) as (folder, both),
         running(celery_flow("ours", DECLARED), both, number=0, folder=folder) as ours,
     ):
         ours.burst("client", WARM_UP, ends_at=ends_at)
-        stored = 0
-        for number in size.stored:
-            fill(both.database(0), number - stored, ends_at=ends_at)
-            stored = number
-            found[number] = _requests(ours, size, ends_at)
-            say(f"  {number:,} stored: {found[number]}")
-        return found, both.versions()
+        missing = [later - earlier for earlier, later in pairwise((0, *size.stored))]
+
+        def fill_and_ask(stored: int) -> Mapping[str, float]:
+            fill(both.database(0), missing[size.stored.index(stored)], ends_at=ends_at)
+            return _requests(ours, size, ends_at)
+
+        return grown(size.stored, fill_and_ask, "stored requests")
 
 
 def _requests(ours: Contender, size: Size, ends_at: float) -> dict[str, float]:
@@ -122,40 +166,41 @@ def _requests(ours: Contender, size: Size, ends_at: float) -> dict[str, float]:
 
 def in_wide_requests(size: Size, ends_at: float) -> Steps:
     """What a run costs as a request gets wider."""
-    found = {}
-    for runs in size.runs:
+
+    def ask_all(runs: int) -> Mapping[str, float]:
         times = max(1, size.wide // runs)
-
-        def ask(contender: Contender, times: int = times) -> dict[str, Any]:
-            return contender.ask("ask", times, ends_at=ends_at)
-
         flow = celery_flow("ours", WIDE, {"BENCH_RUNS": str(runs)})
-        turns, _versions = take_turns([flow], ask, ask, rounds=1, ends_at=ends_at)
+        turns, _versions = take_turns(
+            [flow],
+            lambda contender: contender.ask("ask", 1, ends_at=ends_at),
+            lambda contender: contender.ask("ask", times, ends_at=ends_at),
+            rounds=1,
+            ends_at=ends_at,
+        )
         (turn,) = turns["ours"]
-        found[runs] = {f"{name}_ms": turn[f"{name}_s"] * 1000 / (runs * times) for name in ("cpu", "took")}
-        say(f"  {runs:,} runs: {found[runs]}")
-    return found
+        return {f"{name}_ms": turn[f"{name}_s"] * 1000 / (runs * times) for name in ("cpu", "took")}
+
+    return grown(size.runs, ask_all, "runs")
 
 
 def with_idle_workers(size: Size, ends_at: float) -> Steps:
     """What Redis does each second while so many workers of one app have nothing to do."""
-    found = {}
     with folder_and_servers(1) as (folder, both), ExitStack() as stack:
         app = Celery("bench", broker=both.broker_url, backend=both.database(0))
         collectors = Collectors(app)
         stack.callback(collectors.close)
-        started = 0
-        for number in size.workers:
-            for another in range(started, number):
-                flow = celery_flow(f"idle{another}", DECLARED)
+        numbers = count()
+
+        def start_and_watch(workers: int) -> Mapping[str, float]:
+            for number in islice(numbers, workers - len(collectors.workers())):
+                flow = celery_flow(f"idle{number}", DECLARED)
                 env = environment(flow, both, number=0, folder=folder)
                 stack.enter_context(worker_of(flow, env, folder))
-            started = number
-            _await_workers(collectors, number, ends_at)
+            _await_workers(collectors, workers, ends_at)
             time.sleep(SETTLED_S)
-            found[number] = _watched(both, size.idle_s)
-            say(f"  {number} idle workers: {found[number]}")
-    return found
+            return _watched(both, size.idle_s)
+
+        return grown(size.workers, start_and_watch, "idle workers")
 
 
 def _await_workers(collectors: Collectors, number: int, ends_at: float) -> None:
@@ -179,4 +224,30 @@ def _used(client: Any) -> dict[str, float]:
     return {"redis_ms_s": cpu_s * 1000, "commands_s": float(said["total_commands_processed"])}
 
 
+PARTS = (
+    Part(
+        "idle",
+        "Redis, each second, while workers are idle",
+        "workers",
+        {"redis_ms_s": "Redis's CPU time for idle workers", "commands_s": "Redis's commands for idle workers"},
+        with_idle_workers,
+        0.3,
+    ),
+    Part(
+        "runs",
+        "A run of a wide request",
+        "runs of a request",
+        {"cpu_ms": "CPU time of a run", "took_ms": "time of a run"},
+        in_wide_requests,
+        0.55,
+    ),
+    Part(
+        "stored",
+        "A request in a full ledger",
+        "stored requests",
+        {"cpu_ms": "CPU time of a request", "p50_ms": "idle latency of a request, p50"},
+        in_a_full_ledger,
+        1.0,
+    ),
+)
 GROWTH = Benchmark("growth", "whether costs stay the same as the ledger, a request and the fleet grow", measure)

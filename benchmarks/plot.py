@@ -10,6 +10,7 @@ from benchmarks.report import Bars, Lines, number
 
 WIDTH_IN, HEIGHT_IN = 6.4, 4.0
 COLUMNS = 2
+FLAT_TOP = 2.0  # so that what is flat looks flat
 
 
 def draw(title: str, pictures: Sequence[Bars | Lines], path: Path) -> None:
@@ -20,11 +21,11 @@ def draw(title: str, pictures: Sequence[Bars | Lines], path: Path) -> None:
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(WIDTH_IN * columns, HEIGHT_IN * rows), layout="constrained")
     figure.suptitle(title)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for place, picture in zip(axes, pictures, strict=False):
         place.set_title(picture.title)
         _bars(place, picture) if isinstance(picture, Bars) else _lines(place, picture)
-    for place in list(axes)[len(pictures) :]:
+    for place in axes[len(pictures) :]:
         place.set_axis_off()
     figure.savefig(path, dpi=100)
 
@@ -38,11 +39,18 @@ def _bars(place: Any, picture: Bars) -> None:
 
 
 def _lines(place: Any, picture: Lines) -> None:
+    sizes = sorted({size for points in picture.values.values() for size, _value in points})
     for name, points in picture.values.items():
-        place.plot(*zip(*points, strict=True), marker="o", label=name)
+        (first, base), *_rest = points
+        label = f"{name}: {number(base)} at {first:,}"
+        place.plot(
+            [size for size, _value in points], [value / base for _size, value in points], marker="o", label=label
+        )
     place.set_xscale("log")
-    place.set_yscale("log")
+    place.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+    place.set_xticks([], minor=True)
+    place.set_ylim(0, max(FLAT_TOP, place.get_ylim()[1]))
     place.set_xlabel(picture.along)
-    place.set_ylabel(picture.unit)
-    place.grid(visible=True, which="both", alpha=0.3)
-    place.legend()
+    place.set_ylabel("times the smallest's")
+    place.grid(visible=True, alpha=0.3)
+    place.legend(loc="lower right")

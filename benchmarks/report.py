@@ -48,10 +48,9 @@ class Bars(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """A picture of how something grows, both axes logarithmic: by name, its points."""
+    """A picture of how costs grow, each beside what it is at the smallest: by name, its points."""
 
     title: str
-    unit: str
     along: str
     values: Mapping[str, Sequence[Point]]
 

@@ -1,4 +1,4 @@
-"""A process that asks for one flow, as its standard input says: ``python -m benchmarks.sender MODULE``.
+"""A process that asks for one flow, as its standard input says: ``python -m benchmarks.sender MODULE PARENT``.
 
 A line in is ``task 1000`` (ask so often by a message of the task ``collector_request``), ``client 1000`` (from here),
 or ``NAME 1000``, which calls the module's function ``NAME`` with that number; the line out has the times before the
@@ -23,9 +23,9 @@ TOPIC = "python"
 LOOK_S = 0.5
 
 
-def main(module: str) -> None:
-    """Serve until the standard input ends."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+def main(module: str, parent: int) -> None:
+    """Serve until the standard input ends, or the process that started this one does."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     flow: Any = importlib.import_module(module)
     with _loop() as run:
         for line in sys.stdin:
@@ -70,4 +70,4 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     sys.stdout = sys.stderr  # what a flow prints is no answer
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from tests.servers import rabbitmq
 from tests.servers import redis as redis_server
 
 LAST_DATABASE = 15  # of the Redis; from there downwards, one for each contender, and a given one must have them empty
+CLEAR_TIMES, CLEAR_PAUSE_S = 20, 0.1
 SUFFIXES = ("", ".v1", ".DQ", ".XQ")  # Celery's; this package's; dramatiq's for what is delayed and what is dead
 
 
@@ -59,12 +61,35 @@ def servers(contenders: int) -> Iterator[Servers]:
 
 
 @contextmanager
+def shared_servers() -> Iterator[dict[str, str]]:
+    """One RabbitMQ and one Redis for all parts, as if they had been given; a part leaves nothing on them."""
+    with servers(0) as both:
+        given = {rabbitmq.VARIABLE: both.broker_url, redis_server.VARIABLE: both.redis_url}
+        before = {name: os.environ.get(name) for name in given}
+        os.environ.update(given)
+        try:
+            yield both.versions()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
 def _empty(url: str) -> Iterator[None]:
     with redis.Redis.from_url(url) as client:
         if client.dbsize():
             raise click.ClickException(f"database {urlsplit(url).path[1:]} of {redis_server.VARIABLE} is not empty")
         yield
+        _clear(client)
+
+
+def _clear(client: Any) -> None:
+    """Empty a database; what a worker had sent before it was killed may come after that."""
+    for _ in range(CLEAR_TIMES):
         client.flushdb()
+        time.sleep(CLEAR_PAUSE_S)
+        if not client.dbsize():
+            return
 
 
 def delete_queues(broker_url: str, prefix: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contender import TooSlow
 from benchmarks.figures import medians
 from benchmarks.journal import WrongWork
 from benchmarks.report import Bars, Finding, Measured
@@ -20,6 +21,7 @@ from benchmarks.running import Benchmark
 from benchmarks.turns import in_rounds
 
 COLLECT = ("--app", "examples.airports", "collect", "airport:JFK", "--json")
+LIMIT_S = 60
 COLLECT_AIM_S, IMPORT_AIM_S = 2.0, 0.35
 IMPORTS = {
     "nothing": "pass",
@@ -40,7 +42,10 @@ class Program:
     def turn(self, env: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Run it; how long it took, how much CPU time, and what it said."""
         before, began_at = _children_s(), time.monotonic()
-        done = subprocess.run(self._command, env=env, capture_output=True, text=True, check=False, timeout=60)
+        try:
+            done = subprocess.run(self._command, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired as error:
+            raise TooSlow(f"{self.name} had not ended after {LIMIT_S} s") from error
         took_s = time.monotonic() - began_at
         if done.returncode:
             raise WrongWork(f"{self.name} ended with {done.returncode}: {done.stderr.strip()}")

@@ -41,9 +41,9 @@ def measure(quick: bool, ends_at: float) -> Measured:
     )
 
 
-def raw_takes_s(runs: int) -> float:
+def raw_takes_s(runs: int, wait_s: float = WAIT_S) -> float:
     """What a prefork worker needs at least, where each of its processes waits for one run at a time."""
-    return runs * WAIT_S / PROCESSES
+    return runs * wait_s / PROCESSES
 
 
 def one_request(runs: int, wait_s: float, *, ends_at: float) -> tuple[dict[str, Any], dict[str, str]]:

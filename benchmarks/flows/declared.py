@@ -47,7 +47,7 @@ def process(items: Iterable[int], request_id: str) -> dict[str, Any]:
     return work.processed(items, request_id)
 
 
-@app.task
+@app.task(ignore_result=True)
 def collector_request(topic: str) -> str:
     """Ask for a topic."""
     return collectors.request(topic).id

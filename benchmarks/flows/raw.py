@@ -18,9 +18,12 @@ from benchmarks.journal import write_from
 log = logging.getLogger(__name__)
 
 app = Celery("bench_raw", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_RESULT_BACKEND"])
-app.conf.broker_connection_retry_on_startup = True
-if os.environ.get("BENCH_EVENTS"):  # as main has them, for Flower
-    app.conf.update(task_send_sent_event=True, worker_send_task_events=True, worker_pool_restarts=True)
+app.conf.update(  # as main's
+    broker_connection_retry_on_startup=True,
+    task_send_sent_event=True,
+    worker_send_task_events=True,
+    worker_pool_restarts=True,
+)
 app.conf.task_default_queue = os.environ["BENCH_QUEUE"]
 
 

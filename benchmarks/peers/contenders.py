@@ -45,7 +45,7 @@ class Peer(NamedTuple):
 
 def ours_and_raw() -> list[Flow]:
     """The two that every other is held against."""
-    return [celery_flow("raw", "benchmarks.flows.raw"), celery_flow("ours", "benchmarks.flows.declared")]
+    return [celery_flow("raw", "benchmarks.flows.plain"), celery_flow("ours", "benchmarks.flows.declared")]
 
 
 ACKS = {
@@ -62,14 +62,14 @@ PEERS = (
     Peer(
         "taskiq list",
         "taskiq",
-        ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "-w", "2"),
+        ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "-w", "2", "--log-level", "WARNING"),
         "none: lost on a kill",
         (("BENCH_BROKER", "list"),),
     ),
     Peer(
         "taskiq stream",
         "taskiq",
-        ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "-w", "2"),
+        ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "-w", "2", "--log-level", "WARNING"),
         "on completion: runs again after 10 minutes",
         (("BENCH_BROKER", "stream"),),
     ),

@@ -17,7 +17,8 @@ ray.init(
     include_dashboard=False,
     log_to_driver=False,
     _node_ip_address="127.0.0.1",
-    _temp_dir=str(Path(os.environ["BENCH_FOLDER"], "ray")),
+    # A short name: what is in there are sockets, whose paths may have no more than 107 characters.
+    _temp_dir=str(Path(os.environ["BENCH_FOLDER"], "r")),
 )
 
 collected = ray.remote(work.collected)

@@ -1,39 +1,43 @@
-"""What ``start_celery_and_flower.sh`` runs: a worker and Flower, on the servers that are there."""
+"""What ``start_celery_and_flower.sh`` runs: ``collectors up``, on the servers that are there."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from celery_collectors import embedded
-from celery_collectors.errors import CollectorsError
-from main.scripts import flower_login, readiness, servers
-from main.scripts.children import Command, GivenUp, Stop, keep_running
+from main.scripts import servers
 from main.scripts.servers import RABBITMQ, REDIS, Found
 
 ADDRESS = "127.0.0.1"
-GRACE_S = 10.0
 CANNOT, USAGE, UNREACHABLE = 1, 2, 5
 
-# What a request is known by is in kwargs, which Flower 2.2 leaves out unless it is asked for.
-COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
 _ROOT = Path(__file__).resolve().parents[2]
-_ENGINE_END_S = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OF_A_BROKER = {"CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "COLLECTORS_BROKER"}
 
-# The first two are Celery's --broker and --result-backend, the next two its halves of a broker: they would win
-# over what was found. The others would open Flower to every web page, have it run a file, or move it.
-_NOT_PASSED_ON = {
-    "BROKER_URL", "RESULT_BACKEND", "FLOWER_UNAUTHENTICATED_API", "FLOWER_CONF", "FLOWER_UNIX_SOCKET",
-    "FLOWER_URL_PREFIX", "FLOWER_CERTFILE", "FLOWER_KEYFILE",
-}  # fmt: skip
-_HALVES = {"CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"}
+
+@dataclass
+class Stop:
+    """Whether somebody asked to stop while we wait for servers."""
+
+    asked: bool = False
+
+    def listen(self) -> None:
+        """Hear Ctrl-C, a polite kill, and the terminal's end unless ``nohup`` said otherwise."""
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._heard)
+
+    def _heard(self, _number: int, _frame: object) -> None:
+        self.asked = True
 
 
 def say(text: str) -> None:
@@ -50,24 +54,17 @@ def fail(text: str, status: int) -> NoReturn:
 
 
 def main(port: int, app: str, wait_s: float, worker_args: Sequence[str]) -> None:
-    """Find the servers, then keep a worker and Flower running until told to stop."""
+    """Find the servers, then become ``collectors up`` on them, with a worker and Flower."""
     stop = Stop()
     stop.listen()
     _refuse_a_taken_port(port)
-    with _servers(app, wait_s, stop) as urls:
-        if stop.times:
-            return
-        login, url = _login(), f"http://{ADDRESS}:{port}"
-        say(f"Flower: {url}, {login}")
-        say("Ctrl-C stops both")
-        readiness.announce(url, login.text.split(",")[0], say)  # Flower takes several logins, with commas
-        keep_running(
-            [_worker(app, worker_args, urls), _flower(app, port, {**urls, "FLOWER_BASIC_AUTH": login.text})],
-            stop=stop,
-            grace_s=GRACE_S,
-            say=say,
-        )
-    say("stopped")
+    urls = _servers(wait_s, stop)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until what we become listens for them itself
+    if stop.asked:
+        return
+    options = ["--label", "start", "--banner", "--no-web", "--flower-port", str(port)]
+    command = [sys.executable, "-m", "celery_collectors.cli", "--app", app, "up", *options]
+    os.execve(command[0], [*command, "--", "-n", "main@%h", *worker_args], _environment(urls))
 
 
 def _refuse_a_taken_port(port: int) -> None:
@@ -79,22 +76,18 @@ def _refuse_a_taken_port(port: int) -> None:
             fail(f"Flower can't have port {port} on {ADDRESS}: {error.strerror}; choose another with --port", CANNOT)
 
 
-@contextmanager
-def _servers(app: str, wait_s: float, stop: Stop) -> Iterator[Mapping[str, str]]:
-    """Say which servers are taken, and yield how they are named to Celery; they answer while the block lasts."""
+def _servers(wait_s: float, stop: Stop) -> Mapping[str, str]:
+    """Say which servers are taken, and return how they are named to Celery; none for the embedded engine."""
     found = [server for kind in (RABBITMQ, REDIS) if (server := servers.find(kind, os.environ))]
-    if len(found) == 2:
-        say(f"taking {found[0]} and {found[1]}")
-        _await(found, wait_s, stop)
-        urls = {server.kind.variable: server.url for server in found}
-        if any(server.place != server.kind.variable for server in found):
-            _tell_other_terminals(urls)
-        yield urls
-        return
-    say(f"taking the embedded engine: {_why_embedded(found)}")
-    with _engine(app) as embedded_urls:
-        _tell_other_terminals(embedded_urls)
-        yield embedded_urls
+    if len(found) != 2:
+        say(f"taking the embedded engine: {_why_embedded(found)}")
+        return {}
+    say(f"taking {found[0]} and {found[1]}")
+    _await(found, wait_s, stop)
+    urls = {server.kind.variable: server.url for server in found}
+    if any(not server.given for server in found):
+        say("for another terminal: export " + " ".join(f"{name}={shlex.quote(url)}" for name, url in urls.items()))
+    return urls
 
 
 def _await(found: Sequence[Found], wait_s: float, stop: Stop) -> None:
@@ -102,7 +95,7 @@ def _await(found: Sequence[Found], wait_s: float, stop: Stop) -> None:
         if server.kind is REDIS and not servers.speaks_redis(server.url):
             _refuse_without_ledger(server)
         else:
-            servers.wait(server, wait_s=wait_s, give_up=lambda: stop.times > 0, say=say)
+            servers.wait(server, wait_s=wait_s, give_up=lambda: stop.asked, say=say)
 
 
 def _refuse_without_ledger(server: Found) -> None:
@@ -124,51 +117,11 @@ def _why_embedded(found: Sequence[Found]) -> str:
     return f"there is {there}, but no {missing.name}. To use both: {missing.how_to_run}"
 
 
-@contextmanager
-def _engine(app: str) -> Iterator[Mapping[str, str]]:
-    """The embedded engine of this app, the one that ``collectors --app`` uses here, without its worker."""
-    home = Path(os.environ.get("COLLECTORS_HOME") or embedded.default_home(app, _ROOT, os.environ)).expanduser()
-    try:
-        with embedded.use(home, app=app, project=_ROOT, worker=False) as addresses:
-            yield addresses.environment
-    finally:
-        end_s = time.monotonic() + _ENGINE_END_S  # it ends with its last user, which need not be us
-        while embedded.status(home).state != "stopped" and time.monotonic() < end_s:
-            time.sleep(0.05)
-
-
-def _tell_other_terminals(urls: Mapping[str, str]) -> None:
-    needed = [name for name in (RABBITMQ.variable, REDIS.variable, "COLLECTORS_LEDGER") if name in urls]
-    say("for another terminal: export " + " ".join(f"{name}={shlex.quote(urls[name])}" for name in needed))
-
-
-def _login() -> flower_login.Login:
-    if own := os.environ.get("FLOWER_BASIC_AUTH"):
-        return flower_login.Login(own, None)
-    return flower_login.kept(flower_login.path_in(os.environ))
-
-
-def _worker(app: str, extra: Sequence[str], urls: Mapping[str, str]) -> Command:
-    options = ["-n", "main@%h", "--loglevel", "INFO", "--task-events", *extra]
-    return Command("the worker", [*_celery(app), "worker", *options], _environment(urls))
-
-
-def _flower(app: str, port: int, variables: Mapping[str, str]) -> Command:
-    """An empty ``--conf``, because by default Flower executes a ``flowerconfig.py`` of the current folder."""
-    options = [f"--address={ADDRESS}", f"--port={port}", f"--conf={os.devnull}"]
-    env = {"FLOWER_TASKS_COLUMNS": COLUMNS} | _environment(variables)
-    return Command("Flower", [*_celery(app), "flower", *options], env)
-
-
-def _celery(app: str) -> list[str]:
-    return [sys.executable, "-m", "celery", "-A", app]
-
-
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with the given variables; of Flower's password the worker knows nothing."""
-    chosen = variables[RABBITMQ.variable] != os.environ.get(RABBITMQ.variable)
-    gone = _NOT_PASSED_ON | {"FLOWER_BASIC_AUTH"} | (_HALVES if chosen else set())
-    return {name: value for name, value in os.environ.items() if name not in gone} | dict(variables)
+def _environment(urls: Mapping[str, str]) -> dict[str, str]:
+    """Ours, with these servers, whatever else it says of a broker."""
+    was_given = RABBITMQ.variable in os.environ
+    gone = set() if was_given else _OF_A_BROKER
+    return {name: value for name, value in os.environ.items() if name not in gone} | dict(urls)
 
 
 if __name__ == "__main__":
@@ -179,5 +132,3 @@ if __name__ == "__main__":
         fail(str(error), USAGE)
     except servers.Unreachable as error:
         fail(str(error), UNREACHABLE)
-    except (GivenUp, CollectorsError, OSError) as error:
-        fail(str(error), CANNOT)

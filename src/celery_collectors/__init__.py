@@ -6,10 +6,10 @@ for Celery.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own would be most of what this file takes, and a Ctrl-C meanwhile a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from celery_collectors.canvas import ChordFailed, ChordResult, chord
     from celery_collectors.collectors import Collectors
     from celery_collectors.context import Context, current
@@ -52,6 +52,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

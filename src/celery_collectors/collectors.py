@@ -34,6 +34,7 @@ from celery_collectors.registry import Collector, Registry, Stage, as_globs, che
 from celery_collectors.settings import Settings, is_redis_url
 from celery_collectors.worker.boot import install
 from celery_collectors.worker.process import Runtime
+from celery_collectors.worker.sweeper import Sweeper
 from celery_collectors.worker.task import CollectorsTask
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -439,10 +440,13 @@ class Collectors:
         """Return the workers that reported themselves in the last half minute."""
         return self.client.reader.workers()
 
+    def sweeper(self) -> Sweeper:
+        """A thread that does what is due, as every worker has one: start it, and stop it."""
+        return Sweeper(self._runtime.here(), None)
+
     def close(self) -> None:
         """Close this process's client connections; they open again when needed."""
-        client = self._by_pid.pop(os.getpid(), None)
-        if client is not None:
+        if client := self._by_pid.pop(os.getpid(), None):
             client.close()
 
     @property

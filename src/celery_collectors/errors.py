@@ -23,6 +23,7 @@
     ├── ChordFailed                 a chord's policy was not met; a celery.exceptions.ChordError, too, so it
     │                               lives beside those that need Celery: ``from celery_collectors import ChordFailed``
     ├── EngineError                 the embedded engine can't be started or used
+    ├── GivenUp                     what ``collectors up`` keeps running ends again and again
     ├── PayloadError                a stored value is damaged or gone
     │   └── ReportOnly              a report has lost its way to the items, which its request still has
     └── CollectError                raised by or for a collector's own code
@@ -118,6 +119,10 @@ class WaitTimeout(CollectorsError, TimeoutError):
 
 class EngineError(CollectorsError):
     """The embedded engine can't be started or used."""
+
+
+class GivenUp(CollectorsError):
+    """What ``collectors up`` keeps running ends again and again: going on would not help."""
 
 
 class PayloadError(CollectorsError):

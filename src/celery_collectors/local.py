@@ -41,6 +41,7 @@ from celery_collectors.worker.run import call_of, each_item
 from celery_collectors.worker.threads import Threads
 
 WORKER = "local"
+MARGIN_S = 1.0  # so that one that is tried alone runs into its own time limit
 
 
 class _Task(threading.Thread):
@@ -298,6 +299,21 @@ def run_local(
         for hook in hooks:
             hook(_event(request.id, name, outcome))
     return request.report(outcomes)
+
+
+def try_one(registry: Registry, plan: Plan, settings: Settings) -> tuple[Outcome, list[Any]]:
+    """Run a plan's first collector once, here and now, within its own time limit; its outcome and its items.
+
+    Args:
+        registry: What the project declares.
+        plan: From :func:`~celery_collectors.plan.make_plan`; its stages are left out.
+        settings: The settings.
+    """
+    run = msgspec.structs.replace(plan.runs[0], retries=0)
+    alone = msgspec.structs.replace(plan, runs=(run,), stages=())
+    request = _LocalRequest(registry, alone, settings, deadline_s=run.timeout_ms / 1000 + MARGIN_S, finish_s=0.0)
+    outcome = request.collect()[run.name]
+    return outcome, list(_items(request.tasks[0].chunks)) if outcome.error is None else []
 
 
 def _produce(collector: Collector, topic: str, request_id: str) -> Iterator[Chunk]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +19,7 @@ import msgspec
 from celery_collectors.errors import SettingsError
 
 ENV_PREFIX = "COLLECTORS_"
+THE_ENVIRONMENT = "the environment"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,19 +132,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         >>> Settings.load({"deadline_s": 5}, env={}).deadline_s
         5.0
         """
-        folder = Path.cwd() if folder is None else folder
         merged: dict[str, Any] = {}
-        for place, values in (
-            ("the app's name", _of_app(app_name)),
-            ("[tool.collectors] in pyproject.toml", _toml(folder / "pyproject.toml", "tool", "collectors")),
-            ("collectors.toml", _toml(folder / "collectors.toml")),
-            ("the environment", _from_env(os.environ if env is None else env)),
-            ("Collectors(…)", {k: v for k, v in (overrides or {}).items() if v is not None}),
-        ):
+        for place, values in _said(overrides, app_name, env, folder):
             merged |= _checked(place, values)
         if merged.get("queue_type") == "quorum" and merged.get("queue") == _of_app(app_name).get("queue"):
             merged["queue"] = f"{merged.get('queue', 'collectors.v1')}.quorum"
         return msgspec.convert(merged, cls)
+
+    @classmethod
+    def places(
+        cls, *, app_name: str | None = None, env: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> dict[str, str]:
+        """Which place each setting comes from that somebody has set; takes what :meth:`load` takes.
+
+        >>> Settings.places(env={"COLLECTORS_DEADLINE_S": "5"})["deadline_s"]
+        'COLLECTORS_DEADLINE_S'
+        """
+        found: dict[str, str] = {}
+        for place, values in _said(None, app_name, env, folder):
+            in_env = place == THE_ENVIRONMENT
+            found |= {name: ENV_PREFIX + name.upper() if in_env else place for name in values}
+        return found
+
+
+def _said(
+    overrides: Mapping[str, Any] | None, app_name: str | None, env: Mapping[str, str] | None, folder: Path | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What each place says; a later one wins."""
+    folder = Path.cwd() if folder is None else folder
+    yield "the app's name", _of_app(app_name)
+    yield "[tool.collectors] in pyproject.toml", _toml(folder / "pyproject.toml", "tool", "collectors")
+    yield "collectors.toml", _toml(folder / "collectors.toml")
+    yield THE_ENVIRONMENT, _from_env(os.environ if env is None else env)
+    yield "Collectors(…)", {name: value for name, value in (overrides or {}).items() if value is not None}
 
 
 _POSITIVE = (

@@ -71,6 +71,22 @@ class Running:
     def err(self) -> str:
         return self._err.read_text(encoding="utf-8")
 
+    @property
+    def out(self) -> str:
+        return self._out.read_text(encoding="utf-8")
+
+    def prints(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """Wait until stdout has something, so often."""
+
+        def look() -> re.Match[str] | None:
+            found = list(re.finditer(pattern, self.out))
+            if len(found) < times and self.process.poll() is not None:
+                raise AssertionError(f"ended ({self.process.returncode}) without {pattern!r}: {self.out}{self.err}")
+            return found[times - 1] if len(found) >= times else None
+
+        found: re.Match[str] = until(look, f"{pattern!r} on stdout")
+        return found
+
     def says(self, pattern: str) -> re.Match[str]:
         """Wait until stderr has something."""
         found: re.Match[str] = until(

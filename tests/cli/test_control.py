@@ -31,7 +31,7 @@ def test_what_failed_is_tried_again_and_the_new_answer_is_printed(warm: Shell, t
 
 def test_named_and_with_a_deadline_the_report_as_json(warm: Shell, tmp_path: Path) -> None:
     request_id = warm.collect(f"mend:{tmp_path / 'never'}", "--json").json()["request_id"]
-    done = warm.run(*SHOP, "retry", request_id, "--only", "mends", "--deadline", "20s", "--finish", "5s", "--json")
+    done = warm.run(*SHOP, "retry", request_id, "-c", "mends", "--deadline", "20s", "--finish", "5s", "--json")
     assert (done.code, done.json()["state"], done.json()["generation"]) == (3, "partial", 2)
     assert "generation" not in done.err
     left = warm.run(*SHOP, "retry", request_id, "--detach", "--json")
@@ -47,6 +47,8 @@ def test_named_and_with_a_deadline_the_report_as_json(warm: Shell, tmp_path: Pat
         ("sour:grapes", ["--only", "nobody"], "has no run 'nobody'; it has quick, sour"),
         ("fast:food", [], "is complete, and nothing of it failed"),
         ("sour:grapes", ["--deadline", "soon"], "'soon' is not a duration"),
+        ("sour:grapes", ["--failed", "-c", "sour"], "--failed and -c ask for different runs"),
+        ("sour:grapes", ["--collector", "nobody"], "has no run 'nobody'; it has quick, sour"),
         ("sour:grapes", ["--detach", "-o", "file"], "--detach has no answer to write"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,13 @@ from celery import Celery
 from kombu import Connection
 
 from celery_collectors import Collectors
+from celery_collectors.cli.disk_checks import unused
 from celery_collectors.cli.encryption_checks import of_amqp
 from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import broker_product
+from celery_collectors.ledger import Ledger
+from celery_collectors.settings import Settings
 from tests.cli.conftest import Shell, until
 from tests.servers.fixtures import a_redis
 from tests.servers.server import Server
@@ -56,7 +60,7 @@ def test_a_whole_engine_is_found_well(warm: Shell) -> None:
     assert (done.code, found["ok"], found["version"]) == (0, True, 1)
     assert [check["name"] for check in found["checks"]] == [
         "versions", "app", "deduplication", "content", "broker", "ledger",
-        "persistence", "eviction", "clock", "payloads", "workers", "worker clocks",
+        "persistence", "eviction", "clock", "payloads", "workers", "worker versions", "worker clocks", "disk",
     ]  # fmt: skip
     assert {check["state"] for check in found["checks"]} == {"ok"}
     assert "embedded" in warm.run("--app", "shop", "doctor").out
@@ -163,6 +167,59 @@ def test_a_queue_that_somebody_made_otherwise(cold: Shell, rabbitmq_server: Serv
         connection.default_channel.queue_delete(name)
     assert (found["state"], "x-max-priority" in found["message"]) == ("fail", True)
     assert "COLLECTORS_QUEUE" in found["remedy"]
+
+
+def test_a_queue_of_the_apps_that_somebody_made_otherwise(
+    cold: Shell, rabbitmq_server: Server, ledger_url: str
+) -> None:
+    name = cold.variables["APP_QUEUE"] = f"app.{uuid.uuid4().hex}"
+    servers = on(rabbitmq_server.url, ledger_url, app="queued")
+    assert "app's queues" not in checks_of(cold, *servers)
+    with Connection(rabbitmq_server.url) as connection:
+        with pytest.raises(NotFound):
+            connection.channel().queue_declare(name, passive=True)
+        connection.default_channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-max-priority": 3})
+        found = checks_of(cold, *servers)["app's queues"]
+        connection.default_channel.queue_delete(name)
+    assert (found["state"], name in found["message"], "x-max-priority" in found["message"]) == ("fail", True, True)
+
+
+def test_a_broker_that_refuses_is_not_said_to_be_away(cold: Shell, rabbitmq_server: Server, ledger_url: str) -> None:
+    name = cold.variables["COLLECTORS_QUEUE"] = f"refused.{uuid.uuid4().hex}"
+    with Connection(rabbitmq_server.url) as connection:
+        connection.default_channel.queue_declare(name, durable=True, auto_delete=False)
+        done = cold.run(*on(rabbitmq_server.url, ledger_url), "collect", "fast:food", "--detach")
+        connection.default_channel.queue_delete(name)
+    assert done.code == 0, "it waits in the ledger"
+    assert "refuses us: " in done.err and "can't be reached" not in done.err
+    assert "'collectors doctor' looks at its queues" in done.err
+
+
+def test_a_worker_of_another_version_is_named(cold: Shell, ledger_url: str) -> None:
+    servers = on(ledger_url, ledger_url.replace("=0", "=5"))
+    ledger = Ledger.from_url(servers[-1], Settings.load(app_name="shop", env={}))
+    for worker, version in (("old@host", "0.0.1"), ("oldest@host", "")):
+        ledger.beat(worker, queues=["collectors.shop.v1"], pool="prefork", processes=1, idle_s=None, version=version)
+    found = checks_of(cold, *servers)["worker versions"]
+    ledger.client.close()
+    assert found["state"] == "warn"
+    assert "old@host has 0.0.1, oldest@host has an older version, and this is celery-collectors " in found["message"]
+
+
+def test_engines_that_nobody_uses_are_named(cold: Shell, tmp_path: Path) -> None:
+    mine, old, used, other = (tmp_path / name for name in ("mine", "old", "used", "other"))
+    for folder in (mine, old, used, other):
+        folder.mkdir()
+    for folder in (mine, old, used):
+        (folder / "engine.lock").touch()
+    (old / "data").write_bytes(bytes(3 * 2**20))
+    in_two_months_s = time.time() + 60 * 24 * 3600
+    os.utime(used, (in_two_months_s, in_two_months_s))
+    found = unused(mine, in_two_months_s)
+    assert found is not None and found.remedy is not None
+    assert found.message == "1 other engine beside it, not used for 30 days, 3.0 MiB"
+    assert found.remedy.endswith(f"rm -r {old}")
+    assert unused(mine) is None
 
 
 @pytest.mark.parametrize(

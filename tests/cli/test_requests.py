@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.cli.conftest import Shell
 
+ALONE = (["init"], ["completion"])  # these need no app
+
 
 def test_requests_are_listed_newest_first_and_page_by_page(warm: Shell) -> None:
     ids = [warm.collect("fast:food", "--json").json()["request_id"] for _ in range(3)]
@@ -23,6 +25,21 @@ def test_requests_are_found_by_state(warm: Shell) -> None:
     listed = warm.run("--app", "shop", "requests", "list", "--state", "failed").out
     assert failed[:8] in listed
     assert not [line for line in listed.splitlines() if line != line.rstrip()]
+
+
+def test_requests_are_found_by_topic_and_age(warm: Shell) -> None:
+    mine = warm.collect("fast:foundbytopic", "--json").json()["request_id"]
+    warm.collect("fast:food")
+
+    def found(*options: str) -> list[str]:
+        listed = warm.run("--app", "shop", "requests", "list", *options, "--json").json()["requests"]
+        return [one["request_id"] for one in listed]
+
+    assert found("--topic", "fast:foundby*") == [mine]
+    assert mine in found("--since", "10m", "--limit", "1000")
+    assert found("--since", "2099-01-01") == found("--topic", "foundby*") == []
+    done = warm.run("--app", "shop", "requests", "list", "--since", "soon")
+    assert (done.code, "'soon' is no moment; write it like 30m" in done.err) == (2, True)
 
 
 def test_a_request_is_shown_by_its_ids_beginning(warm: Shell) -> None:
@@ -65,11 +82,15 @@ def test_collectors_are_listed_without_any_server(cold: Shell) -> None:
 
 
 def test_help_fits_a_terminal_and_has_an_example(warm: Shell) -> None:
-    of_requests = [["requests", name] for name in ("show", "list", "result", "cancel", "retry", "priority")]
-    for command in ([], ["collect"], ["requests"], *of_requests, ["list"], ["doctor"]):
+    of_requests = [["requests", name] for name in ("show", "list", "watch", "result", "cancel", "retry", "priority")]
+    others = "collect requests list show test doctor up worker web flower sweeper config init completion"
+    for command in ([], *of_requests, *([name] for name in others.split()), ["config", "show"]):
         done = warm.run(*command, "--help")
         assert done.code == 0
-        assert "collectors --app examples.airports" in done.out
+        assert f"collectors {command[0] if command in ALONE else '--app examples.airports'} " in done.out
         assert max(len(line) for line in done.out.splitlines()) <= 80
     assert warm.run().out == warm.run("--help").out
+    warm.variables["COLUMNS"] = "40"
+    narrow = [line for line in warm.run("up", "--help").out.splitlines() if "collectors --app" not in line]
+    assert max(map(len, narrow)) <= 40
     assert "celery-collectors" in warm.run("--version").out

@@ -136,6 +136,17 @@ def test_no_color_is_respected(warm: Shell, terminals: list[Terminal]) -> None:
     assert not colours
 
 
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_names_have_a_colour_unless_nobody_wants_any(warm: Shell, terminals: list[Terminal], no_color: str) -> None:
+    warm.variables["NO_COLOR"] = no_color
+    terminal = Terminal(warm, "--app", "shop", "up", "--no-web", "--no-flower", "--concurrency", "1")
+    terminals.append(terminal)
+    terminal.read_until("Ctrl-C stops all")
+    terminal.press("\x03")
+    assert terminal.done() == 0
+    assert bool(re.search(r"\x1b\[3\dm *(up|worker): ", terminal.text)) != bool(no_color)
+
+
 def test_ctrl_c_once_and_twice(warm: Shell, terminals: list[Terminal], tmp_path: Path) -> None:
     for presses, code in ((1, 130), (2, 7)):
         terminal = Terminal(warm, "--app", "shop", "collect", f"slow:{tmp_path}/gate{presses}", "--deadline", "2m")

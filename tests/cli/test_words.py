@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_collectors.cli import duration, exit_codes, lines, look, output, progress, text
+from celery_collectors.cli import duration, exit_codes, lines, look, output, progress, since, text
 from celery_collectors.cli.live import _fitting
 from celery_collectors.cli.progress import Line
 from celery_collectors.model import RequestState, RunState
 
 
-@pytest.mark.parametrize("module", [duration, exit_codes, lines, look, output, progress, text])
+@pytest.mark.parametrize("module", [duration, exit_codes, lines, look, output, progress, since, text])
 def test_the_examples_in_docstrings_are_true(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
@@ -46,6 +46,20 @@ def test_printable_text_is_printable(content: str) -> None:
 )
 def test_json_reads_back_the_same(value: object) -> None:
     assert json.loads(text.as_json(value)) == value
+
+
+@given(st.recursive(st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_numbers_that_json_does_not_know_are_null(value: object) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(text.as_json(value), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("typed", ["", "yesterday", "2026-13-01", "-1h", "99999999999999999h"])
+def test_what_is_no_moment(typed: str) -> None:
+    with pytest.raises(ValueError, match="2026-11-28T08:00"):
+        since.moment(typed)
 
 
 @given(st.lists(st.integers() | st.dictionaries(st.text(), st.integers())))

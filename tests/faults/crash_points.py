@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -35,18 +35,20 @@ class Point:
         of, name: The class and its method that is wrapped; none where the app's own code asks.
         after: Whether it has returned.
         when: Whether this is the call, by its positional arguments and what it returned.
-        again: Whose function is called once more for it, because nobody has heard of what it did.
+        again: Whose functions are called once more for it, because nobody has heard of what they did.
         beside: Whether the thread or process that meets it is not the one that executes, which is further by then.
         warm: Whether the worker has answered one request before, and knows how long its stages take.
+        packs: Whether it is warm, and runs are known to be so short that they share a message, too.
     """
 
     of: type | None = None
     name: str = ""
     after: bool = False
     when: Callable[[Call, Any], bool] = lambda _call, _result: True
-    again: str = ""
+    again: tuple[str, ...] = ()
     beside: bool = False
     warm: bool = False
+    packs: bool = False
 
 
 def _of_run(call: Call, _: Any) -> bool:
@@ -65,12 +67,28 @@ def _moves_on(call: Call, reply: Any) -> bool:
     return _of_run(call, reply) and bool(reply.orders or reply.next)
 
 
+def _runs_together(call: Call, _: Any) -> bool:
+    return len(call[1]) > 1 and all(ref.isdigit() for ref in _refs(call[1]))
+
+
+def _stages_together(call: Call, _: Any) -> bool:
+    return len(call[1]) > 1 and not any(ref.isdigit() for ref in _refs(call[1]))
+
+
+def _refs(several: Sequence[Any]) -> list[str]:
+    return [_ref(getattr(one, "held", one)) for one in several]
+
+
 def _is_stored(call: Call, value: Any) -> bool:
     return bool(value.key) and value.key.rsplit(":", 2)[1].isdigit()
 
 
 def _named_in_message(call: Call, _: Any) -> bool:
     return str((call[0]._request_dict.get(HEADER) or {}).get("ref")).isdigit()
+
+
+def _names_several_in_message(call: Call, _: Any) -> bool:
+    return "refs" in (call[0]._request_dict.get(HEADER) or {})
 
 
 def _leaves_open(call: Call, _: Any) -> bool:
@@ -80,12 +98,12 @@ def _leaves_open(call: Call, _: Any) -> bool:
 POINTS: dict[str, Point] = {
     "before start": Point(of=Ledger, name="start", when=_of_run),
     "after start": Point(of=Ledger, name="start", when=_of_run, after=True),
-    "in the collector": Point(again="collector"),
-    "in a coroutine": Point(again="collector"),
+    "in the collector": Point(again=("collector",)),
+    "in a coroutine": Point(again=("collector",)),
     "after the payload is written": Point(
-        of=PayloadWriter, name="close", after=True, when=_is_stored, again="collector"
+        of=PayloadWriter, name="close", after=True, when=_is_stored, again=("collector",)
     ),
-    "before settle": Point(of=Ledger, name="settle", when=_of_run, again="collector"),
+    "before settle": Point(of=Ledger, name="settle", when=_of_run, again=("collector",)),
     "after settle": Point(
         of=Ledger,
         name="settle",
@@ -106,15 +124,35 @@ POINTS: dict[str, Point] = {
     "after the confirm, before the ledger hears of it": Point(
         of=Ledger, name="published", beside=True, when=lambda call, _: bool(call[1])
     ),
-    "in the gathering": Point(again="gathering"),
-    "in the cleanup": Point(again="cleanup"),
-    "in the process": Point(again="process"),
-    "before advance": Point(of=Ledger, name="settle", when=_of("gathering"), again="gathering"),
+    "in the gathering": Point(again=("gathering",)),
+    "in the cleanup": Point(again=("cleanup",)),
+    "in the process": Point(again=("process",)),
+    "before advance": Point(of=Ledger, name="settle", when=_of("gathering"), again=("gathering",)),
     "after advance": Point(of=Ledger, name="settle", after=True, when=_of("gathering")),
-    "before the last advance": Point(of=Ledger, name="settle", when=_of("process"), again="process"),
+    "before the last advance": Point(of=Ledger, name="settle", when=_of("process"), again=("process",)),
     "after the last advance": Point(of=Ledger, name="settle", after=True, when=_of("process")),
     "before the acknowledgement": Point(of=Request, name="acknowledge", beside=True, when=_named_in_message),
     "after the acknowledgement": Point(of=Request, name="acknowledge", beside=True, after=True, when=_named_in_message),
+}
+_RUNS, _STAGES = ("collector",) * 2, ("gathering", "cleanup", "process")
+POINTS |= {
+    "before a pack is started": Point(of=Ledger, name="start_together", when=_runs_together, packs=True),
+    "after a pack is started": Point(of=Ledger, name="start_together", when=_runs_together, after=True, packs=True),
+    "in the middle of a pack": Point(again=_RUNS, packs=True),
+    "before a pack is settled": Point(of=Ledger, name="settle_together", when=_runs_together, again=_RUNS, packs=True),
+    "between a pack and the stages it goes on with": Point(
+        of=Ledger, name="settle_together", when=_runs_together, after=True, packs=True
+    ),
+    "in the last of several stages": Point(again=_STAGES, packs=True),
+    "before several stages are committed": Point(
+        of=Ledger, name="settle_together", when=_stages_together, again=_STAGES, packs=True
+    ),
+    "after several stages are committed": Point(
+        of=Ledger, name="settle_together", when=_stages_together, after=True, packs=True
+    ),
+    "before a pack's acknowledgement": Point(
+        of=Request, name="acknowledge", beside=True, when=_names_several_in_message, packs=True
+    ),
 }
 OF_A_CLIENT: dict[str, Point] = {
     "between two chunks of an open": Point(of=Ledger, name="_reply", after=True, when=_leaves_open),

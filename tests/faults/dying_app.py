@@ -38,7 +38,18 @@ def small(topic: str) -> list[str]:
 @collectors.collector(topics="dying*")
 def large(topic: str) -> Iterator[str]:
     note("collector")
+    crash.here("in the middle of a pack")
     yield from LINES
+
+
+def brief(topic: str) -> list[str]:
+    """One of two whose items stay in the ledger, also together."""
+    note("collector")
+    return ["small"]
+
+
+for _number in range(2):
+    collectors.collector(name=f"brief{_number}", topics="brief")(brief)
 
 
 @collectors.collector(topics="async")
@@ -96,6 +107,7 @@ def merge(items: Iterator[str]) -> Iterator[str]:
 def total(items: Iterator[str]) -> dict[str, Any]:
     note("process")
     crash.here("in the process")
+    crash.here("in the last of several stages")
     return summary(items)
 
 

@@ -77,7 +77,7 @@ def test_what_was_opened_in_part_does_not_live_and_leaves_nothing(engine: Engine
     with world(engine, IN_MID_OPEN, "client") as here:
         _kill_while_it(here, ASKS_FOR_A_CHORD)
         left = _left(engine, here)
-        assert {key.rsplit(b":", 2)[1] for key in left} == {b"request", b"runs", b"calls"}
+        assert {key.rsplit(b":", 2)[1] for key in left} == {b"request", b"calls"}
         assert all(0 < ttl_ms <= UNSEALED_TTL_MS for ttl_ms in left.values()), left
         (request_id,) = {key.rsplit(b":", 1)[1].decode() for key in left}
         assert (here.collectors.client.ledger.state(request_id), here.collectors.list(10).requests) == ("unknown", [])

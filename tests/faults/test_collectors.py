@@ -30,7 +30,7 @@ RAISING = {
     "unspeakable": ("failed", "Unspeakable", "transient", "its __str__ raised RuntimeError"),
     "asks_elsewhere": ("failed", "LedgerUnavailable", "transient", "another project's ledger"),
     "gives_text": ("failed", "BadItems", "config", "returned str where a list of items is wanted"),
-    "gives_objects": ("failed", "BadItems", "config", r"item 1 \(object\) can't be stored"),
+    "gives_objects": ("failed", "BadItems", "config", r"item 1 of gives_objects \(object\) can't be stored"),
     "fails_half_way": ("failed", "ConnectionError", "transient", "reset by peer"),
     "async_exits": ("failed", "SystemExit", "transient", "3"),
     "async_cancels_itself": ("failed", "CancelledError", "transient", "by itself"),

@@ -24,16 +24,21 @@ from tests.integration.conftest import Engine
 
 AT_ONCE = 6  # a whole worker's death is heard of after 20 s, so they die side by side
 DEADLINE_S = 150.0
-RIGHT = summary(["small", *LINES])
+RIGHT = {topic: summary(["small", *LINES]) for topic in ("dying", "async")} | {"brief": summary(["small"] * 2)}
 IN_WORDS: dict[tuple[Who, str], str] = {
     ("child", "prefork"): "a pool child is killed",
     ("worker", "prefork"): "a whole worker is killed",
     ("worker", "threads"): "a whole worker with threads is killed",
 }
+PACKS = {name for name, point in POINTS.items() if point.packs}
+# What one request teaches about the next: each shard learns for itself, and busy machines make runs long.
+STAGES_KNOWN = {"short_s": 1.0, "shards": 1, "message_s": 1e-6}
+ALL_KNOWN = STAGES_KNOWN | {"message_s": 5.0, "pack_s": 30.0}
 NOT_IN_A_CHORD = {name for name in POINTS if "coroutine" in name or "cleanup" in name or "process" in name} | {
     "between settle and the stage it goes on with",  # its callback is always a message
     "before the last advance",
     "after the last advance",
+    *PACKS,  # neither are its members short ones of ours
 }
 
 
@@ -58,9 +63,20 @@ class Case:
         """How often each function is called, all in all."""
         stages = ["gathering"] if self.flow == "chord" else ["gathering", "cleanup", "process"]
         expected = {"collector": 1 if "coroutine" in self.point else 2} | dict.fromkeys(stages, 1)
-        if again := POINTS[self.point].again:
+        for again in POINTS[self.point].again:
             expected[again] += 1
         return expected
+
+    @property
+    def topic(self) -> str:
+        """What is asked: stages run several at once only on what is small."""
+        return "async" if "coroutine" in self.point else "brief" if "several" in self.point else "dying"
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Settings with which the point is met."""
+        point = POINTS[self.point]
+        return ALL_KNOWN if point.packs else STAGES_KNOWN if point.warm else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +91,8 @@ class Ended:
 
 def live_through(engine: Engine, case: Case) -> Ended:
     """Let somebody die at a point, bring back a whole worker, as a supervisor does, and look at the answer."""
-    known = {"short_s": 1.0, "shards": 1} if POINTS[case.point].warm else {}  # each shard learns for itself
-    with world(engine, case.point, case.who, **known) as here:
-        if POINTS[case.point].warm:
+    with world(engine, case.point, case.who, **case.known) as here:
+        if case.known:
             _warm_up(here, case)
         here.arm()
         request, is_right = _ask(here, case)
@@ -103,9 +118,10 @@ def _warm_up(here: World, case: Case) -> None:
 def _ask(here: World, case: Case) -> tuple[Request, Callable[[Report], bool]]:
     if case.flow == "chord":
         result = here.app.ask_chord(DEADLINE_S)
-        return result.request, lambda report: _is_right(result.request, report) and result.get(timeout=5) == RIGHT
-    request = here.collectors.request("async" if "coroutine" in case.point else "dying", deadline=DEADLINE_S)
-    return request, lambda report: _is_right(request, report) and report.result == RIGHT
+        right = RIGHT[case.topic]
+        return result.request, lambda report: _is_right(result.request, report) and result.get(timeout=5) == right
+    request = here.collectors.request(case.topic, deadline=DEADLINE_S)
+    return request, lambda report: _is_right(request, report) and report.result == RIGHT[case.topic]
 
 
 def _is_right(request: Request, report: Report) -> bool:
@@ -140,6 +156,15 @@ def test_killed_at_every_point_in_turn(engine: Engine, matrix: Matrix) -> None:
     """Each point once: a child dies at the first, a whole worker at the second, one with threads at the third."""
     turns = zip(POINTS, cycle(IN_WORDS), strict=False)
     check_all(engine, matrix, [Case(point=point, who=who, pool=pool) for point, (who, pool) in turns])
+
+
+@pytest.mark.promise(2)
+@pytest.mark.heavy
+@pytest.mark.setups("embedded")
+@pytest.mark.timeout(400)
+def test_a_child_killed_with_several_at_once(engine: Engine, matrix: Matrix) -> None:
+    """Runs that share a message, and stages that are committed by one call."""
+    check_all(engine, matrix, [Case(point=point, who="child", pool="prefork") for point in POINTS if point in PACKS])
 
 
 @pytest.mark.promise(2)

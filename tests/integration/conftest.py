@@ -151,7 +151,7 @@ class Engine:
             empty(self.setup.broker_url, mine)
             return
         with self.connection() as connection:
-            for name in ("engine_app", "other_app"):
+            for name in ("engine_app", "other_app", "pack_app"):
                 _delete(connection.default_channel, *on_the_broker(name))
 
 

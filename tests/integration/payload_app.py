@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from celery import current_task
+
 from celery_collectors import Collectors
 from tests.integration.apps import make_app
 
@@ -24,6 +26,13 @@ def note(word: str) -> int:
     with (NOTES / word).open("ab", buffering=0) as notes:
         notes.write(b".")
     return (NOTES / word).stat().st_size
+
+
+def note_whole(word: str, value: Any) -> None:
+    """Note what was given, so that it is there whole or not at all."""
+    beside = NOTES / f"{word}.part"
+    beside.write_text(repr(value))
+    beside.rename(NOTES / f"noted-{word}")
 
 
 def rows(count: int) -> Iterator[str]:
@@ -60,6 +69,15 @@ async def third(topic: str) -> AsyncIterator[str]:
         yield row
 
 
+@collectors.collector(topics="called")
+def tries_again(topic: Any, request_id: str) -> list[Any]:
+    """Called plainly only: it asks to be tried again once, and notes what it was given then."""
+    if not current_task.request.retries:
+        raise tries_again.retry(countdown=0)
+    note_whole(request_id, topic)
+    return []
+
+
 def numbers(topic: str) -> Iterator[int]:
     """``numbers N``."""
     yield from range(int(topic.split()[1]))
@@ -81,6 +99,15 @@ def clean(items: Iterator[Any]) -> Iterator[Any]:
 
 
 @collectors.process
-def count(items: Iterator[Any], topic: str) -> Any:
-    """How many there are; or all of them."""
+def count(items: Iterator[Any], topic: str, request_id: str = "") -> Any:
+    """How many there are; or all of them. Called plainly, it notes what it was given."""
+    if topic == "noted":
+        note_whole(request_id, list(items))
+        return None
     return list(items) if "all" in topic else sum(1 for _ in items)
+
+
+@app.task
+def make(size: int) -> list[int]:
+    """A task that is none of ours, whose result is another's argument."""
+    return list(range(size))

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from celery_collectors.ledger import Held
 from tests.integration.conftest import until
 from tests.integration.payload_app import rows
 from tests.integration.payload_world import Payloads, payloads_in, world
+from tests.servers.proxy import Proxy
 from tests.servers.s3 import SECRETS
+from tests.servers.server import Server
 
 __all__ = ["world"]  # a fixture
 
@@ -126,3 +132,33 @@ def test_a_run_over_its_cap_fails_and_its_source_is_asked_no_more(
             assert "2,000,000 bytes" in error.message
             assert "COLLECTORS_RUN_MAX_BYTES" in error.message
         until(lambda: world.stored() == [], "nothing of them is left")
+
+
+def test_a_store_that_does_not_answer_holds_no_sweep_up(
+    redis_server: Server, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis of its own, through a network that goes silent while something is to be removed there."""
+    proxy = Proxy(urlsplit(redis_server.url).port or 6379)
+    elsewhere = f"redis://127.0.0.1:{proxy.port}/3"
+    with payloads_in(elsewhere, ledger_url, tmp_path, monkeypatch) as world:
+        world.worker(concurrency=3)
+        assert world.collectors.request(f"rows {COUNT}", deadline=40).wait().result == 3 * COUNT, world.logs()
+        assert not any(b":payload:" in key for key in world.client.scan_iter()), "they lie elsewhere"
+        proxy.silent.set()
+        ledger = world.collectors.client.ledger
+        for attempt in range(1, 4):  # on several shards
+            held = Held(request_id=str(uuid.uuid4()), ref="0", generation=1, attempt=attempt)
+            ledger.note_unwanted(held)
+        until(lambda: proxy.stopped and handed_out(world), "the remover waits for an answer")
+        began = time.monotonic()
+        report = world.collectors.request("rows 0 stuck", deadline=2, only=["first"]).wait()
+        assert (str(report.outcomes["first"].state), time.monotonic() - began < 5) == ("timed_out", True)
+        proxy.cut()
+        until(lambda: not handed_out(world), "all is removed in the end")
+
+
+def handed_out(world: Payloads) -> list[bytes]:
+    """What is to be removed, and not yet said to be."""
+    shards = world.collectors.client.ledger.shards
+    entries = [entry for shard in shards for entry in world.client.zrange(f"{shard}:stored", 0, -1)]
+    return [entry for entry in entries if entry.startswith(b"!") and not entry.startswith(b"!!")]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tests.ledger import test_chord as chord
+from tests.ledger import test_claim as claim
 from tests.ledger import test_links as links
 from tests.ledger import test_times as times
 from tests.ledger.world import World
@@ -26,7 +27,7 @@ class Mutant(msgspec.Struct, frozen=True):
 
 
 EXPIRE_AT_ONCE = """\
-  for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
+  for _, kind in ipairs(KINDS) do
     redis.call('PEXPIRE', key(kind, head.id), head.ttl_ms)
   end
 """
@@ -40,7 +41,7 @@ CALLS = (
     Mutant("a callback goes on without its call", "if rec.call and in_place then granted.asked",
            "if false then granted.asked",
            chord.test_a_declared_stage_goes_on_in_place_with_its_call_also_if_a_reply_was_lost, random=False),
-    Mutant("nothing is never gathered", "if head.open == 0 then -- a chord", "if false then -- a chord",
+    Mutant("nothing is never gathered", "if A.total == 0 then -- a chord", "if false then -- a chord",
            chord.test_a_chord_over_nothing_goes_to_its_callback_at_once),
     Mutant("another's death will do", "return not (string.find(rec.owner", "return true or (string.find(rec.owner",
            chord.test_what_ran_into_a_hard_limit_has_ended_for_its_own_process_only, random=False),
@@ -72,7 +73,8 @@ CHAINS = (
            chord.test_each_step_has_failures_and_crashes_of_its_own),
     Mutant("a chain stays waiting where it was", "  forget(head, ref, rec) -- before it names another queue\n", "",
            chord.test_nobody_takes_a_run_for_lost_that_has_gone_on_in_another_queue, random=False),
-    Mutant("every step must not run twice", "step.priority, step.once", "step.priority, rec.once",
+    Mutant("every step must not run twice", "step.priority or false, step.once or false",
+           "step.priority or false, rec.once",
            chord.test_only_that_step_must_not_run_twice_which_says_so, random=False),
 )  # fmt: skip
 
@@ -87,12 +89,13 @@ ONCE = (
            chord.test_what_must_not_run_twice_is_lost_though_its_process_lives, random=False),
     Mutant("once: again after it was handed back", "if not rec.once then return requeue", "if true then return requeue",
            chord.test_what_must_not_run_twice_is_lost_when_it_is_handed_back, random=False),
-    Mutant("once: not in a callback", "priority = stage.priority, once = stage.once,", "priority = stage.priority,",
+    Mutant("once: not in a callback", "timeout_ms = head.finish_at - NOW,\n",
+           "timeout_ms = head.finish_at - NOW, once = false,\n",
            chord.test_a_callback_that_must_not_run_twice_fails_its_chord_when_its_process_dies, random=False),
 )  # fmt: skip
 
 TIMES = (
-    Mutant("a countdown is ignored", "rec.delay_ms and rec.queued_at or NOW + HAND_OUT_MS", "NOW + HAND_OUT_MS",
+    Mutant("a countdown is ignored", "NOW + math.min(delay or HAND_OUT_MS,", "NOW + math.min(HAND_OUT_MS,",
            times.test_what_is_due_later_is_not_handed_out_before, random=False),
     Mutant("nobody ends what has expired", "elseif rec.state == 'queued' and NOW >= (rec.expires_at or math.huge) then",
            "elseif false then", times.test_what_was_not_sent_before_it_expired_is_ended, random=False),
@@ -149,7 +152,8 @@ LINKS = (
            links.test_a_link_that_kills_its_processes_is_lost_at_the_cap, random=False),
     Mutant("a link may not run for long", "if is_link(ref) then return math.huge end", "",
            links.test_a_link_runs_like_a_stage_but_after_the_end, random=False),
-    Mutant("once: not in a link", "priority = link.priority, once = link.once,", "priority = link.priority,",
+    Mutant("once: not in a link", "backoff_cap_ms = 0, call = true,\n",
+           "backoff_cap_ms = 0, call = true, once = false,\n",
            links.test_a_link_that_must_not_run_twice_does_not, random=False),
     Mutant("a result that is not confirmed is lost", "local follows = is_link(ref) or ref == 'result'",
            "local follows = is_link(ref)", links.test_a_result_comes_again_until_it_is_stored),
@@ -157,8 +161,8 @@ LINKS = (
            links.test_a_result_comes_again_until_it_is_stored),
     Mutant("a result is never stored", "if head.result_id then", "if false then",
            links.test_a_cancel_hands_out_its_result, random=False),
-    Mutant("what follows stays for ever", "  ended[head.id] = head.ttl_ms\n", EXPIRE_AT_ONCE,
-           links.test_what_follows_a_chord_over_nothing_goes_away_with_it, random=False),
+    Mutant("what the last call writes stays for ever", "  ended[head.id] = head.ttl_ms\n", EXPIRE_AT_ONCE,
+           claim.test_what_the_last_call_writes_expires_too, random=False),
 )  # fmt: skip
 
 MUTANTS = (*CALLS, *CHAINS, *ONCE, *TIMES, *LINKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,10 +9,11 @@ import msgspec
 
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.ledger import RESULT
+from celery_collectors.ledger.stored import head_of, records_of
 from celery_collectors.model import REQUEST_ENDED, RUN_ENDED, STAGES, Policy
 from tests.ledger.world import QUEUE, World
 
-KINDS = ("request", "runs", "values", "calls", "events")
+KINDS = ("request", "values", "calls", "events")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
             for level in PRIORITIES:
                 pipe.zrange(f"{shard}:waiting:{QUEUE}:{level}", 0, -1, withscores=True)
         for request_id in plans:
-            for kind in KINDS[:3]:
+            for kind in KINDS[:2]:
                 pipe.hgetall(world.ledger.key(kind, request_id))
             for kind in KINDS:
                 pipe.pttl(world.ledger.key(kind, request_id))
@@ -113,21 +113,21 @@ def take(world: World, plans: dict[str, Plan]) -> dict[str, Request]:
             _spread(next(rows), waiting)
     found = {}
     for request_id, plan in plans.items():
-        head, records, values = (_text(next(rows)) for _ in range(3))
+        fields, values = (dict(next(rows)) for _ in range(2))
         ttls = [next(rows) for _ in KINDS]
-        if b"state" in head:
-            found[request_id] = _request(request_id, plan, head, records, values, ttls)
+        head = head_of(fields.get(b"plan"), fields.get(b"now"))
+        if head is not None:
+            found[request_id] = _request(request_id, plan, head, records_of(head, fields), values, ttls)
             found[request_id].due = due.get(request_id, {})
             found[request_id].waiting = waiting.get(request_id, {})
     return found
 
 
-def _request(request_id: str, plan: Plan, head: Any, records: Any, values: Any, ttls: list[int]) -> Request:
-    parsed = {ref.decode(): json.loads(text) for ref, text in records.items()}
+def _request(request_id: str, plan: Plan, head: Any, parsed: Any, values: Any, ttls: list[int]) -> Request:
     return Request(
         request_id=request_id,
         plan=plan,
-        head={name.decode(): _value(value) for name, value in head.items()},
+        head=head,
         runs={ref: record for ref, record in parsed.items() if ref.isdigit()},
         stages={ref: record for ref, record in parsed.items() if ref in STAGES},
         links={ref: record for ref, record in parsed.items() if ref.startswith("link")},
@@ -137,15 +137,6 @@ def _request(request_id: str, plan: Plan, head: Any, records: Any, values: Any, 
         due={},
         waiting={},
     )
-
-
-def _text(row: Any) -> dict[bytes, bytes]:
-    return dict(row)
-
-
-def _value(raw: bytes) -> Any:
-    text = raw.decode()
-    return float(text) if text.replace(".", "", 1).isdigit() else text
 
 
 def _spread(rows: Iterable[tuple[bytes, float]], into: dict[str, dict[str, float]]) -> None:

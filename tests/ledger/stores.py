@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def lying_in(blobs: Blobs, client: Redis, prefix: str) -> list[str]:
         keys = sorted(key.decode() for key in client.scan_iter(f"{prefix}*") if b":payload:" in key)
         return [f"{key}#{field.decode()}" for key in keys for field in sorted(client.hkeys(key))]
     if isinstance(blobs, FileBlobs):
-        folder = Path(blobs.where)
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        walked = os.walk(blobs.where)  # which takes it well that folders vanish meanwhile
+        return sorted(str(Path(folder, name).relative_to(blobs.where)) for folder, _, names in walked for name in names)
     assert isinstance(blobs, ObjectBlobs)
     found = [one["path"] for page in blobs._store.list() for one in page]
     return sorted(name for name in found if name.startswith(path_of(prefix)))

@@ -92,9 +92,9 @@ def test_committing_together_twice_says_the_same_and_commits_once(world: World) 
     grant = _at_stages(world)
     ended = _ended(world, grant)
     first = _together(world, ended)
-    before = world.stored("runs", grant.request_id), world.stored("values", grant.request_id)
+    before = world.records(grant.request_id), world.stored("values", grant.request_id)
     assert _together(world, ended).each == first.each
-    assert (world.stored("runs", grant.request_id), world.stored("values", grant.request_id)) == before
+    assert (world.records(grant.request_id), world.stored("values", grant.request_id)) == before
 
 
 def test_a_part_of_them_goes_on_in_place_with_the_next(world: World) -> None:

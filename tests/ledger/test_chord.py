@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.ledger import Grant, asking
 from celery_collectors.model import ErrorInfo, Policy
+from tests.ledger.test_open import BreaksAfter
 from tests.ledger.test_settle import items
 from tests.ledger.world import World, callback, label, oops, run, stage, step
 
@@ -43,11 +45,13 @@ def test_what_a_message_is_made_from_is_in_the_ledger(world: World, monkeypatch:
 
 
 def test_calls_of_what_is_never_sealed_go_away_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = {"request_id": "half", "head": {"runs": 2, "topic": "t"}, "from": 0, "runs": [run("a", call=True)]}
-    more = {"calls": {"0": "call"}, "seal": False, "unsealed_ttl_ms": 3_600_000}
-    world.ledger._call("open", world.ledger.shard_of("half"), arguments | more)
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 1)
+    dying, times = BreaksAfter(world.client, world.settings, now_ms=world.clock), {"deadline_s": 30, "finish_s": 60}
+    dying.calls_left = 2  # the first fixes the shards
+    with pytest.raises(LedgerUnavailable):
+        dying.open("half", topic="t", runs=[run("a", call=True), run("b")], calls={"0": "call"}, **times)
     assert 0 < world.client.pttl(world.ledger.key("calls", "half")) <= 3_600_000
-    world.open_as("half", "a", "b")
+    world.open_as("half", run("a", call=True), "b", calls={"0": "call"})
     assert world.client.pttl(world.ledger.key("calls", "half")) == -1
 
 

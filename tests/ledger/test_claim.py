@@ -159,11 +159,17 @@ def test_ended_requests_expire_and_leave_the_list(world: World) -> None:
     request_id = world.open("a", "b")
     world.collect(request_id, "0", "1")
     ttl_ms = world.settings.result_ttl_s * 1000
-    for kind in ("request", "runs", "values", "events"):
+    for kind in ("request", "values", "events"):
         assert 0 < world.client.pttl(world.ledger.key(kind, request_id)) <= ttl_ms, kind
     world.clock.forward(world.settings.result_ttl_s + 1)
     world.sweep()
     assert world.client.zcard(f"{world.ledger.shard_of(request_id)}:index") == 0
+
+
+def test_what_the_last_call_writes_expires_too(world: World) -> None:
+    request_id = world.open("a")
+    world.collect(request_id, "0")
+    assert world.client.pttl(world.ledger.key("values", request_id)) > 0
 
 
 def test_nothing_is_left_of_an_ended_request_among_what_is_due(world: World) -> None:

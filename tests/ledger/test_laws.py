@@ -103,8 +103,7 @@ BREACHES = {
     "reasons_are_true": breach(
         expires_later,
         ("rec.state == 'queued' and NOW >= (rec.expires_at or math.huge)", "rec.expires_at"),
-        ("or NOW + HAND_OUT_MS\n", "or NOW\n"),
-        ("due_at(member(id, ref), math.min(first_at", "due_at(member(id, ref), math.min(NOW"),
+        ("NOW + math.min(delay or HAND_OUT_MS,", "NOW + math.min(0,"),
     ),
     "nothing_is_stuck": breach(
         retried, ("  unset_head(head, 'again')\n  set_timer(head)\n", "  unset_head(head, 'again')\n")

@@ -34,7 +34,7 @@ def ended(world: World, how: str = "complete", **changes: object) -> str:
 
 def follows(world: World, request_id: str) -> set[str]:
     """What the ledger has written to follow the end, all of which must be due or waiting."""
-    refs = {ref for ref in world.stored("runs", request_id) if ref.startswith("link") or ref == RESULT}
+    refs = {ref for ref in world.records(request_id) if ref.startswith("link") or ref == RESULT}
     assert refs <= set(world.due(request_id)) | set(world.waiting(request_id))
     return refs
 
@@ -105,7 +105,7 @@ def test_what_follows_a_chord_over_nothing_goes_away_with_it(world: World) -> No
         "none", topic="t", runs=[], links=LINKS, calls={"link_error:0": "on"}, deadline_s=5, finish_s=5
     )
     assert [order.ref for order in opened.orders] == ["link_error:0"]
-    for kind in ("request", "runs", "calls", "events"):
+    for kind in ("request", "calls", "events"):
         assert world.client.pttl(world.ledger.key(kind, "none")) > 0, kind
 
 
@@ -250,7 +250,7 @@ def test_a_result_is_nothing_to_start_or_to_settle(world: World) -> None:
 
 def test_what_follows_ends_with_the_requests_own_time(world: World) -> None:
     request_id = ended(world, result_id="task-1")
-    for kind in ("request", "runs", "values", "calls", "events"):
+    for kind in ("request", "values", "calls", "events"):
         world.client.delete(world.ledger.key(kind, request_id))  # what the server does after its time
     assert world.watch(30) == []
     assert world.due(request_id) == {}
@@ -280,7 +280,7 @@ def test_of_what_is_forgotten_nothing_is_left(world: World) -> None:
     request_id = world.open(run("a", call=True), calls={"0": "call"})
     world.collect(request_id, "0")
     assert (world.ledger.forget(request_id), world.ledger.forget(request_id)) == (True, False)
-    kinds = ("request", "runs", "values", "calls", "events")
+    kinds = ("request", "values", "calls", "events")
     assert world.client.exists(*(world.ledger.key(kind, request_id) for kind in kinds)) == 0
     assert (world.reader.page().requests, world.due(request_id)) == ([], {})
     assert not world.ledger.forget("nobody")

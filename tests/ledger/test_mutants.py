@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
 from celery_collectors.ledger import asking, scripts
-from tests.ledger import chord_mutants, control_mutants, together_mutants
+from tests.ledger import chord_mutants, control_mutants, payload_mutants, together_mutants
 from tests.ledger import test_advance as advance
 from tests.ledger import test_backlog as backlog
 from tests.ledger import test_cancel as cancel
@@ -106,8 +106,8 @@ MUTANTS = (
            "due_at(member(head.id, ref), math.min(NOW + HAND_OUT_MS, rec.expires_at or ",
            "due_no_more(member(head.id, ref), math.min(NOW, rec.expires_at or ",
            claim.test_what_is_handed_out_and_not_confirmed_comes_again),
-    Mutant("a copy moves the mark to its run's latest", "local stamp = A.stamp or rec.published_at or head.created_at",
-           "local stamp = NOW",
+    Mutant("a copy moves the mark to its run's latest", "local own = not A.stamp and not rec.restamped and",
+           "local own = not A.stamp and",
            backlog.test_an_early_copy_of_a_run_that_was_handed_out_anew_says_nothing_about_the_rest, random=False),
     Mutant("marks count at once", "(slot + 1) * MARK_MS <= NOW - A.backlog_ms", "true",
            backlog.test_a_mark_counts_only_after_a_while, random=False),
@@ -116,9 +116,10 @@ MUTANTS = (
     *chord_mutants.MUTANTS,
     *control_mutants.MUTANTS,
     *together_mutants.MUTANTS,
+    *payload_mutants.MUTANTS,
 )  # fmt: skip
 VERBS = ("open", "start", "published", "settle", "advance", "renew", "died", "claim", "cancel", "forget", "retry",
-         "reprioritise", "unregistered")  # fmt: skip
+         "reprioritise", "unregistered", "stored", "sift")  # fmt: skip
 NAMES = [mutant.name for mutant in MUTANTS]
 
 

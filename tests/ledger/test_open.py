@@ -23,6 +23,15 @@ class BreaksAfter(Ledger):
         return super()._call(*args, **kwargs)  # type: ignore[arg-type]
 
 
+class LosesBetween(Ledger):
+    """A client between whose calls the server loses what it holds of the request."""
+
+    def _call(self, *args: object, **kwargs: object) -> bytes:
+        if args[0] == "open":
+            self.client.delete(self.key("request", "lost"))
+        return super()._call(*args, **kwargs)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def half_open(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
     """A request of three runs whose opener died after writing two of them."""
@@ -74,23 +83,22 @@ def test_whoever_finds_an_unsealed_request_can_open_it(world: World, half_open: 
     assert world.open_as(half_open, "a", "b", "c") is True
     assert world.head(half_open)["open"] == "3"
     assert world.client.pttl(world.ledger.key("request", half_open)) == -1
-    assert world.client.pttl(world.ledger.key("runs", half_open)) == -1
 
 
 def test_what_is_never_sealed_goes_away_by_itself(world: World, half_open: str) -> None:
-    keys = [world.ledger.key(kind, half_open) for kind in ("request", "runs")]
-    assert all(0 < world.client.pttl(key) <= 3_600_000 for key in keys)
-    world.client.delete(*keys)  # what the server does after an hour
+    key = world.ledger.key("request", half_open)
+    assert 0 < world.client.pttl(key) <= 3_600_000
+    world.client.delete(key)  # what the server does after an hour
     world.watch(60, every=5)
     assert world.due(half_open) == {}
 
 
-def test_sealing_what_has_lost_its_beginning_is_refused(world: World, half_open: str) -> None:
-    world.client.delete(world.ledger.key("runs", half_open))
-    arguments = {"request_id": half_open, "head": {"runs": 3, "topic": "t"}, "from": 2, "runs": [run("c")], "calls": {}}
+def test_sealing_what_has_lost_its_beginning_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OPEN_AT_ONCE", 2)
+    losing = LosesBetween(world.client, world.settings, now_ms=world.clock)
     with pytest.raises(Exception, match="has 1 of its 3 runs: open it again"):
-        world.ledger._call("open", world.ledger.shard_of(half_open), arguments | {"seal": True})
-    assert world.state(half_open) == "unknown"
+        losing.open("lost", topic="t", runs=[run("a"), run("b"), run("c")], deadline_s=30, finish_s=60)
+    assert world.state("lost") == "unknown"
 
 
 def test_many_runs_are_written_in_chunks_and_live_together(world: World) -> None:
@@ -110,6 +118,14 @@ def test_the_number_of_shards_can_never_change(world: World) -> None:
     world.open("a")
     other = Ledger(world.client, Settings(prefix=world.settings.prefix, shards=3), now_ms=world.clock)
     with pytest.raises(LedgerMismatchError, match="COLLECTORS_SHARDS=2"):
+        other.reserve("key", "id")
+
+
+def test_a_ledger_of_another_layout_is_left_alone_and_says_what_to_do(world: World) -> None:
+    world.open("a")
+    world.client.hset(f"{world.ledger.fleet}:meta", "schema", 1)
+    other = Ledger(world.client, world.settings, now_ms=world.clock)
+    with pytest.raises(LedgerMismatchError, match=r"schema 1, this one has 2.*another COLLECTORS_PREFIX"):
         other.reserve("key", "id")
 
 

@@ -33,7 +33,7 @@ def test_what_a_process_should_no_longer_run_is_named(world: World) -> None:
     skipped = world.start(world.open("a", "b", policy=Policy(first=1))).held
     world.collect(skipped.request_id, "1")
     retried = world.start(world.open("a")).held
-    world.client.hset(world.ledger.key("request", retried.request_id), "generation", 2)
+    world.change_head(retried.request_id, generation=2)
     gone = world.start(world.open("a")).held
     world.client.delete(world.ledger.key("request", gone.request_id))
     kept = world.start(world.open("a")).held

@@ -200,9 +200,18 @@ def test_the_unknown_stays_unknown(world: World) -> None:
         world.reader.ended("nobody")
 
 
+def test_what_is_tried_again_tells_nothing_of_before(world: World) -> None:
+    request_id = world.open("a", "b")
+    world.collect(request_id, "0")
+    world.fail(world.start(request_id, "1"))
+    world.retry(request_id, "1")
+    outcome = world.reader.report(request_id).outcomes["b"]
+    assert (outcome.state, outcome.error, outcome.worker, outcome.run_s) == ("queued", None, None, None)
+
+
 def test_nothing_of_a_retried_request_expires(world: World) -> None:
     request_id = partial(world)
-    kinds = ("request", "runs", "values", "events")
+    kinds = ("request", "values", "events")
     assert all(world.client.pttl(world.ledger.key(kind, request_id)) > 0 for kind in kinds)
     (order,) = world.retry(request_id, "1")
     assert all(world.client.pttl(world.ledger.key(kind, request_id)) == -1 for kind in kinds)

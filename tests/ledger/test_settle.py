@@ -67,7 +67,7 @@ def test_a_failure_of_a_stale_attempt_does_not_count(world: World) -> None:
 
 def test_an_attempt_of_another_generation_is_late(world: World) -> None:
     request_id = world.open("a")
-    world.client.hset(world.ledger.key("request", request_id), "generation", 2)
+    world.change_head(request_id, generation=2)
     grant = world.start(request_id, generation=2)
     old = type(grant)(go=True, request_id=request_id, ref="0", generation=1, attempt=1)
     assert world.succeed(old).reason == "late"

@@ -96,7 +96,7 @@ def test_an_attempt_that_was_given_up_may_still_come_home_with_what_it_stored(wo
 
 
 def test_what_the_winner_did_not_store_goes_when_the_run_has_ended(world: World) -> None:
-    request_id = world.open("a", deadline_s=HOUR)
+    request_id = world.open("a", "still open", deadline_s=HOUR)
     dead = world.start(request_id, process="dies")
     store(world, dead)
     world.watch(25)
@@ -106,6 +106,27 @@ def test_what_the_winner_did_not_store_goes_when_the_run_has_ended(world: World)
     world.clock.forward(world.settings.lease_s)
     assert sift(world) == [f"{request_id}:0:1.1"]
     assert lies_there(world) == [f"{request_id}:0:1.2"]
+
+
+def test_what_a_stage_made_of_the_generation_before_goes_with_the_retry(world: World) -> None:
+    request_id = world.open("a", "b", stages=["cleanup"])
+    answer(world, world.start(request_id, "0"))
+    world.fail(world.start(request_id, "1"), retryable=False)
+    answer(world, world.start(request_id, "cleanup"))
+    world.clock.forward(HOUR)
+    assert (world.state(request_id), sift(world)) == ("partial", [])
+    world.retry(request_id, "1")
+    assert sift(world) == [f"{request_id}:cleanup:1.1"]
+    assert lies_there(world) == [f"{request_id}:0:1.1"]
+
+
+def test_what_is_forgotten_goes_at_once(world: World) -> None:
+    request_id = world.open("a")
+    answer(world, world.start(request_id))
+    world.clock.forward(HOUR)
+    assert sift(world) == []
+    assert world.ledger.forget(request_id)
+    assert (sift(world), lies_there(world)) == ([f"{request_id}:0:1.1"], [])
 
 
 def test_an_attempts_key_is_not_taken_for_one_that_begins_alike(world: World) -> None:
@@ -143,6 +164,19 @@ def test_what_runs_when_its_request_ends_keeps_nothing(world: World, end: str) -
         world.ledger.cancel(request_id)
     world.watch(40)
     assert world.ledger.state(request_id) in (RequestState.CANCELLED, RequestState.FAILED)
+    assert sift(world) == [f"{request_id}:0:1.1"]
+
+
+def test_what_an_attempt_of_the_generation_before_stored_goes(world: World) -> None:
+    """It can't come home any more, although its run, which runs again, has not ended."""
+    request_id = world.open("a")
+    world.clock.forward(25)
+    store(world, world.start(request_id))
+    world.watch(10)
+    assert world.state(request_id) == "failed"
+    (order,) = world.retry(request_id, "0", deadline_s=HOUR)
+    world.start_again(order)
+    world.clock.forward(world.settings.lease_s)
     assert sift(world) == [f"{request_id}:0:1.1"]
 
 
@@ -203,8 +237,12 @@ def test_the_answer_that_is_too_much_fails_and_the_others_stay(world: World, cap
     replies = []
     for ref, items in (("0", 100), ("1", 150), ("2", 100)):
         grant = world.start(request_id, ref)
-        replies.append(world.ledger.settle(grant.held, "ok", value=b"v", items=items, size_bytes=items * 10))
-    assert [(reply.kept, reply.state) for reply in replies] == [(True, "ok"), (True, "failed"), (True, "ok")]
+        for _ in range(2):  # after a lost reply, the same is said again
+            reply = world.ledger.settle(grant.held, "ok", value=b"v", items=items, size_bytes=items * 10)
+            replies.append(reply)
+    assert [(reply.kept, reply.state) for reply in replies] == [
+        (True, state) for state in ("ok", "ok", "failed", "failed", "ok", "ok")
+    ]
     error = world.record(request_id, "1")["error"]
     assert (error["type"], error["kind"], error["retryable"]) == ("TooLarge", "config", False)
     assert named in error["message"]

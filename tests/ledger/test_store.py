@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +16,7 @@ from redis import Redis
 from celery_collectors.errors import PayloadError, PayloadsUnavailable, SettingsError, TooLarge
 from celery_collectors.ledger.stores import blobs_at
 from celery_collectors.payloads import Cap, PayloadStore, Value, encode_items
+from celery_collectors.payloads.apart import ApartBlobs
 from celery_collectors.payloads.blobs import Blobs
 from celery_collectors.payloads.codec import CHUNK_BYTES
 from celery_collectors.payloads.file_blobs import FileBlobs
@@ -229,3 +232,46 @@ def test_a_secret_in_a_buckets_url_is_refused_and_not_repeated(url: str) -> None
 def test_an_option_that_a_bucket_does_not_have_is_refused() -> None:
     with pytest.raises(SettingsError, match="can't be used"):
         in_bucket("s3://bucket?colour=red")
+
+
+def test_a_process_that_will_fork_uses_a_bucket_in_another(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    url = s3_server.bucket("apart")
+    blobs = blobs_at(url, 1, apart=True)
+    assert isinstance(blobs, ApartBlobs)
+    blobs.put("a:b", 0, b"x" * 100_000, ttl_s=1)
+    assert in_bucket(url).get("a:b", 0) == blobs.get("a:b", 0) == b"x" * 100_000
+    assert (blobs.get("a:b", 1), blobs.keep("a:b", ttl_s=1), blobs.keep("a:c", ttl_s=1)) == (None, True, False)
+    blobs.delete(["a:b"])
+    assert blobs.get("a:b", 0) is None
+    with pytest.raises(PayloadsUnavailable, match=r"s3://elsewhere/in/here can't be used: ") as raised:
+        blobs_at(url.replace("apart", "elsewhere"), 1, apart=True).put("a", 0, b"x", ttl_s=1)
+    assert SECRETS["AWS_SECRET_ACCESS_KEY"] not in str(raised.value)
+
+
+FORKS = """
+import os, sys
+from celery_collectors.errors import PayloadsUnavailable
+from celery_collectors.payloads.object_blobs import in_bucket, in_memory
+
+in_memory().put("a", 0, b"x", ttl_s=1)
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+for use in (lambda: in_memory().get("a", 0), lambda: in_bucket("s3://bucket?region=eu-central-1")):
+    try:
+        use()
+    except PayloadsUnavailable as error:
+        print(error, flush=True)
+"""
+
+
+def test_a_process_that_forked_too_late_is_told_so_instead_of_hanging() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=20, check=False)
+    assert (ran.returncode, ran.stdout.count("forked from one that had used it")) == (0, 2), ran.stderr
+
+
+def test_a_missing_obstore_is_one_line_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(SettingsError, match=r"pip install 'celery-collectors\[objects\]'"):
+        in_bucket("s3://bucket")

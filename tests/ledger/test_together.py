@@ -199,7 +199,7 @@ def test_together_comes_to_what_one_by_one_comes_to(
 
 
 def _what_is_there(world: World, request_id: str, replies: list[Reply]) -> Any:
-    runs = {ref: msgspec.json.decode(text) for ref, text in world.stored("runs", request_id).items()}
+    runs = world.records(request_id)
     for record in runs.values():
         record.pop("token", None)
     orders = sorted((order.ref, order.delivery) for reply in replies for order in reply.orders)

@@ -27,7 +27,7 @@ TOGETHER = (
            together.test_the_stage_that_a_lost_reply_gave_is_given_again, random=False),
     Mutant("what is read twice is read anew", "if known[ref] == nil then\n", "if true then\n",
            together.test_one_that_decides_the_request_ends_the_others_of_its_message, random=False),
-    Mutant("a head is read anew", "  if heads[id] ~= nil then return heads[id] or nil end\n", "",
+    Mutant("a head is read anew", "  if heads[id] == nil then load(id, {}) end\n", "  heads[id] = nil load(id, {})\n",
            claim.test_what_ends_in_one_sweep_counts_each, random=False),
 )  # fmt: skip
 

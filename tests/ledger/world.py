@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+import msgspec
 from redis import Redis
 
 from celery_collectors.ledger import (
@@ -22,6 +22,7 @@ from celery_collectors.ledger import (
     WorkerBeat,
 )
 from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stored import HEAD, head_of, records_of
 from celery_collectors.ledger.stores import payload_store
 from celery_collectors.model import ErrorInfo, Policy
 from celery_collectors.payloads import Value, encode_items, encode_result
@@ -229,13 +230,25 @@ class World:
         return str(self.ledger.state(request_id))
 
     def head(self, request_id: str) -> dict[str, str]:
-        raw: Any = self.client.hgetall(self.ledger.key("request", request_id))
-        return {name.decode(): value.decode() for name, value in raw.items()}
+        raw: Any = self.client.hmget(self.ledger.key("request", request_id), HEAD)
+        head = head_of(*raw) or {}
+        return {name: str(value) for name, value in head.items() if value is not None}
+
+    def change_head(self, request_id: str, **changes: Any) -> None:
+        """Let it be as no verb would leave it."""
+        key = self.ledger.key("request", request_id)
+        now: Any = self.client.hget(key, "now")
+        self.client.hset(key, "now", msgspec.msgpack.encode(msgspec.msgpack.decode(now) | changes))
 
     def record(self, request_id: str, ref: str = "0") -> dict[str, Any]:
-        raw: Any = self.client.hget(self.ledger.key("runs", request_id), ref)
-        found: dict[str, Any] = json.loads(raw)
-        return found
+        return self.records(request_id)[ref]
+
+    def records(self, request_id: str) -> dict[str, dict[str, Any]]:
+        """All of its records, by ref."""
+        raw: Any = self.client.hgetall(self.ledger.key("request", request_id))
+        head = head_of(raw[b"plan"], raw[b"now"])
+        assert head is not None
+        return records_of(head, raw)
 
     def stored(self, kind: str, request_id: str) -> dict[str, bytes]:
         """A request's values or calls, by ref."""

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from celery_collectors.up.parts import FLOWER_COLUMNS as COLUMNS
 from main.scripts.servers import RABBITMQ, REDIS
-from main.scripts.start import COLUMNS
 from tests.main.conftest import ROOT, until
 
 # Names that exist in the channel conda-forge; `redis` is Python's client in some channels, the server in others.

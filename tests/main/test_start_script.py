@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from main.scripts import flower_login, servers
+from celery_collectors.up import flower_login
+from main.scripts import servers
 from main.scripts.servers import RABBITMQ, REDIS
 from tests.main.conftest import NO_ENGINE, ROOT, Flower, Seat, forwarded, free_port, until
 

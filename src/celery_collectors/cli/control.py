@@ -56,7 +56,9 @@ def _who() -> str | None:
 
 @click.command("retry", short_help="Try what failed again.")
 @click.argument("request_id", metavar="ID")
-@click.option("--only", multiple=True, metavar="NAME", help="Run this one; can be repeated. Default: all failed.")
+@click.option("--failed", is_flag=True, help="Run all that failed, which is what happens anyway.")
+@click.option("-c", "--collector", "only", multiple=True, metavar="NAME", help="Run this one; can be repeated.")
+@click.option("--only", "also_only", multiple=True, hidden=True)
 @click.option(
     "--deadline", type=duration, metavar="DURATION", help="When collecting ends, from now. Default: as before."
 )
@@ -77,13 +79,16 @@ def retry(
 
     \b
     collectors --app examples.airports requests retry 3f8a21
-    collectors --app news requests retry 3f8a21 --only arxiv --deadline 10s
+    collectors --app news requests retry 3f8a21 -c arxiv --deadline 10s
     """
     from celery_collectors.cli.output import OutputFile
     from celery_collectors.cli.place import opened
 
     if detach and output:
         raise Complaint("--detach has no answer to write with -o", hint="leave one of them out")
+    asked["only"] += asked.pop("also_only")
+    if asked.pop("failed") and asked["only"]:
+        raise Complaint("--failed and -c ask for different runs", hint="leave one of them out")
     delivery = Delivery(as_json=as_json, detach=detach, file=OutputFile(output) if output else None)
     with counted() as interrupts, opened(wanted, worker=True) as place:
         code = _retry(place, request_id, asked, delivery, interrupts)

@@ -9,14 +9,21 @@ import sys
 
 import click
 
+from celery_collectors.cli.alone import flower, sweeper, web, worker
 from celery_collectors.cli.collect import collect
 from celery_collectors.cli.complaints import Group
+from celery_collectors.cli.completion import completion
+from celery_collectors.cli.config import config
 from celery_collectors.cli.control import cancel, priority, retry
 from celery_collectors.cli.doctor import doctor
-from celery_collectors.cli.listing import list_collectors
+from celery_collectors.cli.init import init
+from celery_collectors.cli.listing import list_collectors, show_collector
 from celery_collectors.cli.requests import requests
 from celery_collectors.cli.result import result
+from celery_collectors.cli.trying import try_collector
+from celery_collectors.cli.up import up
 from celery_collectors.cli.wanted import wanted_from
+from celery_collectors.cli.watch import watch
 from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
 
@@ -74,17 +81,20 @@ def collectors(ctx: click.Context, *, app: str | None, broker: str | None, ledge
 
 @click.group(cls=Group, no_args_is_help=False, name="collectors", hidden=True)
 def the_collectors() -> None:
-    """Look at the collectors that the app declares.
+    """Look at the collectors that the app declares, and try them.
 
     \b
     collectors --app examples.airports collectors list
     """
 
 
-the_collectors.add_command(list_collectors)
-for command in (cancel, retry, priority, result):
+OF_COLLECTORS = (list_collectors, show_collector, try_collector)
+SERVING = (up, worker, web, flower, sweeper)
+for command in OF_COLLECTORS:
+    the_collectors.add_command(command)
+for command in (watch, cancel, retry, priority, result):
     requests.add_command(command)
-for command in (collect, requests, list_collectors, the_collectors, doctor):
+for command in (collect, requests, *OF_COLLECTORS, the_collectors, doctor, *SERVING, init, config, completion):
     collectors.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``collectors list``: what the app declares; needs no server."""
+"""``collectors list|show``: what the app declares; needs no server."""
 
 from __future__ import annotations
 
@@ -35,6 +35,40 @@ def list_collectors(wanted: Wanted, /, *, topic: str | None, as_json: bool) -> N
     if as_json:
         return print_json({"version": 1, "collectors": rows})
     return _print(rows)
+
+
+@click.command("show", short_help="Show one collector's settings.")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show_collector(wanted: Wanted, /, *, name: str, as_json: bool) -> None:
+    """Show what is declared of the collector NAME, and where.
+
+    \b
+    collectors --app examples.airports show runways
+    """
+    from celery_collectors.cli.output import print_json
+    from celery_collectors.cli.place import without_servers
+    from celery_collectors.cli.tables import print_fields
+    from celery_collectors.errors import NoCollectorError
+
+    with without_servers(wanted) as place:
+        registry, settings = place.collectors.registry, place.collectors.settings
+        if (found := registry.collectors.get(name)) is None:
+            there = ", ".join(registry.collectors) or "none"
+            raise NoCollectorError(f"there is no collector {name!r}; there are {there}")
+        row = _row(found, settings.timeout_s, settings.retries) | _origin(found)
+    if as_json:
+        return print_json({"version": 1, "collector": row})
+    shown = row | {"topics": ", ".join(row["topics"]), "timeout_s": f"{row['timeout_s']:g} s", "description": None}
+    return print_fields(shown, sys.stdout)
+
+
+def _origin(collector: Collector) -> dict[str, Any]:
+    """Its task's name, the file and line of its function, and all that it says of itself."""
+    code = inspect.unwrap(collector.function).__code__
+    said = inspect.getdoc(collector.function)
+    return {"task": collector.task.name, "file": code.co_filename, "line": code.co_firstlineno, "doc": said}
 
 
 def _row(collector: Collector, timeout_s: float, retries: int) -> dict[str, Any]:

@@ -66,6 +66,12 @@ def console(stream: IO[str]) -> Console:
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
+def has_colour(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal with colours, and nobody has said NO_COLOR."""
+    out = console(stream)
+    return out.color_system is not None and not out.no_color
+
+
 def is_lively(stream: IO[str]) -> bool:
     """Whether a stream is a terminal on which lines can be drawn again."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")

@@ -28,6 +28,11 @@ def print_text(chunks: Iterable[str], *, coloured: bool = True) -> None:
     return _send("\n", flush=True)
 
 
+def print_line(value: Any) -> None:
+    """Print a value as one line of JSON, at once: somebody may be reading along."""
+    _send(as_json(value, indent=None) + "\n", flush=True)
+
+
 def _send(text: str, *, flush: bool = False) -> None:
     try:
         sys.stdout.buffer.write(text.encode())

@@ -6,11 +6,15 @@ import re
 import sys
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from celery_collectors.cli.complaints import Complaint, Group
+from celery_collectors.cli.since import since
 from celery_collectors.errors import RequestUnknown, WaitTimeout
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ def show(wanted: Wanted, /, *, request_id: str, events: bool, as_json: bool) -> 
         if as_json:
             _print_as_json(report, happened)
         else:
-            _print(report, happened)
+            print_whole(report, happened)
 
 
 def find(collectors: Collectors, text: str) -> Request:
@@ -110,7 +114,8 @@ def _print_as_json(report: Report, events: list[Event] | None) -> None:
     print_json(report.to_dict() | more)
 
 
-def _print(report: Report, events: list[Event] | None) -> None:
+def print_whole(report: Report, events: list[Event] | None) -> None:
+    """Print the events, if there are any, the report, and the result, if there is one."""
     from celery_collectors.cli.lines import timed
     from celery_collectors.cli.output import print_json
     from celery_collectors.cli.tables import print_report
@@ -126,10 +131,12 @@ def _print(report: Report, events: list[Event] | None) -> None:
 @requests.command("list", short_help="List requests, the newest first.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
 @click.option("--state", type=click.Choice(_STATES), metavar="STATE", help="Only those in this state.")
+@click.option("--topic", metavar="GLOB", help="Only those for such topics, like 'airport:*'.")
+@click.option("--since", "opened_since", type=since, metavar="WHEN", help="Only those opened since: 2h (ago), a date.")
 @click.option("--cursor", metavar="CURSOR", help="Go on from an earlier list.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_requests(wanted: Wanted, /, *, limit: int, state: str | None, cursor: str | None, as_json: bool) -> None:
+def list_requests(wanted: Wanted, /, *, limit: int, cursor: str | None, as_json: bool, **asked: Any) -> None:
     """List requests, the newest first.
 
     States: collecting, gathering, cleaning, processing, complete, partial,
@@ -137,6 +144,7 @@ def list_requests(wanted: Wanted, /, *, limit: int, state: str | None, cursor: s
 
     \b
     collectors --app examples.airports requests list --state failed
+    collectors --app news requests list --topic 'py*' --since 24h --json
     """
     from celery_collectors.cli.output import print_json
     from celery_collectors.cli.place import note_replaced_broker, opened
@@ -145,22 +153,43 @@ def list_requests(wanted: Wanted, /, *, limit: int, state: str | None, cursor: s
         raise Complaint(f"{cursor!r} is not a cursor", hint="give the one that the list before ended with")
     with opened(wanted, worker=False) as place:
         note_replaced_broker(place)
-        found, following = _newest(place.collectors, limit, state, cursor)
+        found, following = _newest(place.collectors, limit, cursor, Filter(**asked))
     if as_json:
         return print_json({"version": 1, "requests": [one.to_dict() for one in found], "cursor": following})
     return _print_list(found, following)
 
 
-def _newest(
-    collectors: Collectors, limit: int, state: str | None, cursor: str | None
-) -> tuple[list[Summary], str | None]:
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which requests are wanted; ``None`` is no condition."""
+
+    state: str | None
+    topic: str | None
+    opened_since: datetime | None
+
+    def takes(self, one: Summary) -> bool:
+        """Whether a request is among them."""
+        return (
+            self.state in (None, str(one.state))
+            and (self.topic is None or fnmatchcase(one.topic, self.topic))
+            and (self.opened_since is None or (one.created_at is not None and one.created_at >= self.opened_since))
+        )
+
+    def is_past(self, cursor: str) -> bool:
+        """Whether all that follow are too old; a cursor begins with the time, in ms, of what it follows."""
+        return self.opened_since is not None and float(cursor.partition(":")[0]) < self.opened_since.timestamp() * 1000
+
+
+def _newest(collectors: Collectors, limit: int, cursor: str | None, wanted: Filter) -> tuple[list[Summary], str | None]:
     """Page by page until there are enough; no page is longer than what is missing, so none is lost."""
     found: list[Summary] = []
     while True:
         page = collectors.list(limit - len(found), cursor)
-        found += [one for one in page.requests if state in (None, str(one.state))]
+        found += [one for one in page.requests if wanted.takes(one)]
         cursor = page.cursor
-        if cursor is None or len(found) >= limit:
+        if cursor is None or wanted.is_past(cursor):
+            return found, None
+        if len(found) >= limit:
             return found, cursor
 
 

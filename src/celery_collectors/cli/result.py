@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from celery_collectors.handle import Request
     from celery_collectors.model import Report
 
-FORMATS = ("json", "ndjson")
+FORMATS = ("json", "ndjson", "csv")
 
 
 @click.command("result", short_help="Print a request's result, or its items.")
@@ -29,7 +29,7 @@ FORMATS = ("json", "ndjson")
     type=click.Choice(FORMATS),
     default="json",
     show_default=True,
-    help="The result as JSON; or the items, one a line.",
+    help="The result as JSON; or the items, one a line, or as a table.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to FILE.")
 @click.pass_obj
@@ -38,11 +38,14 @@ def result(wanted: Wanted, /, *, request_id: str, form: str, output: Path | None
 
     As json that is what its process stage returned; without such a stage, all
     of its items. As ndjson it is the items, cleaned if there is a cleanup
-    stage, one a line and one at a time, however many there are. A request
-    that failed or was cancelled has the items that had been collected.
+    stage, one a line and one at a time, however many there are. As csv they
+    have a column for each key; a cell that a spreadsheet would run has an
+    apostrophe before it. A request that failed or was cancelled has the items
+    that had been collected.
 
     \b
     collectors --app examples.airports requests result 3f8a21 --format ndjson
+    collectors --app news requests result 3f8a21 --format csv -o items.csv
     """
     from celery_collectors.cli.output import OutputFile
     from celery_collectors.cli.place import opened
@@ -58,7 +61,15 @@ def result(wanted: Wanted, /, *, request_id: str, form: str, output: Path | None
                 hint="wait for its end, or look at it with 'requests show'",
                 code=ExitCode.FAILED,
             )
-        _hand_over(_lines(request.items()) if form == "ndjson" else _whole(request, report), file)
+        _hand_over(_in_form(form, request, report), file)
+
+
+def _in_form(form: str, request: Request, report: Report) -> Iterable[str]:
+    from celery_collectors.cli.csv_table import csv_lines
+
+    if form == "csv":
+        return csv_lines(request.items)
+    return _lines(request.items()) if form == "ndjson" else _whole(request, report)
 
 
 def _whole(request: Request, report: Report) -> Iterable[str]:

@@ -82,6 +82,26 @@ def queue(place: Place) -> Iterator[Check]:
             yield _refused(wanted.name, error)
         else:
             yield Check(name="queue", state="ok", message=f"{wanted.name!r} is there, and as we would make it")
+        yield from _queues_of_the_app(place, connection)
+
+
+def _queues_of_the_app(place: Place, connection: Connection) -> Iterator[Check]:
+    """Those that are not ours, if a worker that consumes them could not start."""
+    for name, queue in place.collectors.app.amqp.queues.items():
+        if name == place.collectors.settings.queue:
+            continue
+        try:
+            with connection.channel() as channel:
+                queue(channel).queue_declare(passive=True)
+                queue(channel).queue_declare()
+        except connection.channel_errors as error:
+            if error.reply_code != NOT_FOUND:
+                yield Check(
+                    name="app's queues",
+                    state="fail",
+                    message=f"the app's queue {name!r} is there with other arguments: {error.reply_text}",
+                    remedy="no worker can consume it: name it in task_queues as it is, or delete it once it is empty",
+                )
 
 
 def _refused(name: str, error: Any) -> Check:

@@ -124,6 +124,31 @@ def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> Non
     _print(table, out)
 
 
+def print_fields(fields: Mapping[str, object], stream: IO[str]) -> None:
+    """Print names and values, those that there are."""
+    out = console(stream)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        if value is not None:
+            table.add_row(name.removesuffix("_s"), _text(str(value)))
+    _print(table, out)
+
+
+def print_settings(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> None:
+    """Print settings; on a narrow terminal each one's origin stands below its value."""
+    out = console(stream)
+    is_narrow = out.width < _NARROW
+    table = _table("setting", "value", *([] if is_narrow else ["from"]))
+    table.columns[0].no_wrap = True
+    for row in rows:
+        value, place = ("–" if row["value"] is None else str(row["value"])), str(row["from"])
+        cells = [_text(value), Text(printable(place), style="dim")]
+        table.add_row(_text(str(row["name"])), *([Text("\n").join(cells)] if is_narrow else cells))
+    _print(table, out)
+
+
 def print_planned(rows: Sequence[Mapping[str, str]], summary: str, stream: IO[str]) -> None:
     """Print what a question would become."""
     out = console(stream)
@@ -140,7 +165,8 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
     out = console(stream)
     states = {"ok": "ok", "warn": "partial", "fail": "failed"}
     table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(2):
+    is_narrow = out.width < _NARROW
+    for _ in range(1 if is_narrow else 2):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:
@@ -149,7 +175,9 @@ def print_checks(rows: Iterable[Mapping[str, str | None]], stream: IO[str]) -> N
         said = _text(row["message"] or "")
         if row["remedy"]:
             said.append(f"\n{printable(row['remedy'])}", style=look)
-        table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), _text(row["name"] or ""), said)
+        name = _text(row["name"] or "")
+        cells = [Text("\n").join([name, said])] if is_narrow else [name, said]
+        table.add_row(Text(f"{icon(state, out.encoding)} {row['state']}", style=look), *cells)
     _print(table, out)
 
 

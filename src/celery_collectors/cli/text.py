@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -25,11 +26,25 @@ def printable(text: str) -> str:
 def as_json(value: Any, *, indent: int | None = 2) -> str:
     r"""JSON in which suspicious characters are escaped; it reads back as the same value. Without an indent, a line.
 
-    >>> as_json("\x9b31m")
-    '"\\u009b31m"'
+    A number that JSON has no word for becomes ``null``: the reader is a strict one, perhaps.
+
+    >>> as_json("\x9b31m"), as_json([float("nan")], indent=None)
+    ('"\\u009b31m"', '[null]')
     """
-    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text, allow_nan=False)
+    except ValueError:
+        finite = _finite(value)
+        text = json.dumps(finite, ensure_ascii=False, indent=indent, default=_as_text, allow_nan=False)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _as_text(value: Any) -> Any:

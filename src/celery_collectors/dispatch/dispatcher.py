@@ -130,8 +130,13 @@ class Dispatcher:
             raise
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
-        where = broker_name(self._app.connection_for_write())
-        return BrokerUnavailable(f"the broker at {where} can't be reached: {str(error).rstrip('.')}. Is it running?")
+        connection = self._app.connection_for_write()
+        where, said = broker_name(connection), str(error).rstrip(".")
+        if isinstance(error, connection.channel_errors):
+            return BrokerUnavailable(
+                f"the broker at {where} refuses us: {said}. 'collectors doctor' looks at its queues"
+            )
+        return BrokerUnavailable(f"the broker at {where} can't be reached: {said}. Is it running?")
 
     def _try_to_send(self, batch: Sequence[Order | Pack]) -> list[Order]:
         producer = self._producer or self._connect()

@@ -129,6 +129,31 @@ def detach(home: Path | str, request_id: str) -> None:
         raise unusable(place.folder, error) from error
 
 
+@contextmanager
+def provided(home: Path | str) -> Iterator[None]:
+    """While the block lasts the engine starts no worker: whoever uses it has ours. Call it while using the engine.
+
+    Example::
+
+        with use(home, app="examples.airports", project=Path.cwd(), worker=False), provided(home):
+            subprocess.run(["celery", "-A", "examples.airports", "worker"])
+    """
+    with Lock(Home(Path(home)).provided_lock) as lock:
+        while not lock.try_shared():  # the supervisor is just looking whether anybody has it
+            time.sleep(_POLL_S)
+        yield
+
+
+def await_end(home: Path | str, at_most_s: float = 5.0) -> None:
+    """Wait a moment for an engine to end with its last user, who need not have been us.
+
+    >>> await_end("/nowhere")
+    """
+    end_s = time.monotonic() + at_most_s
+    while status(home).state != "stopped" and time.monotonic() < end_s:
+        time.sleep(_POLL_S)
+
+
 def status(home: Path | str) -> EngineStatus:
     """Tell how the engine in a folder is, without starting or changing anything.
 

@@ -81,6 +81,11 @@ class Home:
         return self.folder / "worker.lock"
 
     @property
+    def provided_lock(self) -> Path:
+        """Shared by those who run workers of their own on the engine: it starts none beside them."""
+        return self.folder / "provided.lock"
+
+    @property
     def status(self) -> Path:
         """What the supervisor last said about itself."""
         return self.folder / "status.json"

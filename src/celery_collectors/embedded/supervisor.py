@@ -3,12 +3,14 @@
 Who holds what
 --------------
 
-Three lock files, all ``flock``: the kernel drops them when their holder dies.
+Four lock files, all ``flock``: the kernel drops them when their holder dies.
 
 ``users.lock``
     shared by every client while it uses the engine.
 ``worker.lock``
     shared by those clients that want the worker.
+``provided.lock``
+    shared by those clients that run workers of their own: the engine then starts none.
 ``engine.lock``
     exclusive, from before the supervisor is started until it has ended. A client takes it and the supervisor
     inherits it, so it says at any time whether an engine lives, and lets exactly one client start one.
@@ -89,6 +91,7 @@ class Supervisor:
         self._engine_lock = engine_lock
         self._users = Lock(home.users_lock)
         self._worker_users = Lock(home.worker_lock)
+        self._provided = Lock(home.provided_lock)
         self._detached = Detached(home.detached, is_final)
         self._worker = KeptWorker(command)
         self._told_to_stop = False
@@ -142,9 +145,13 @@ class Supervisor:
             server.restart()
             self._valkey_started(server)
         self._detached.forget_final()
-        self._worker.tick(wanted=not self._detached.empty or self._worker_users.held_by_others())
+        self._worker.tick(wanted=self._wants_worker())
         self._say("running")
         return self._nobody_needs_us()
+
+    def _wants_worker(self) -> bool:
+        needed = not self._detached.empty or self._worker_users.held_by_others()
+        return needed and not self._provided.held_by_others()
 
     def _nobody_needs_us(self) -> bool:
         """If true, the users' lock is ours, and stays so until this process has ended."""

@@ -41,7 +41,7 @@ class WorkerCommand:
         """
         name = f"embedded-{os.getpid()}-{number}@%h"
         worker = [sys.executable, "-m", "celery", "-A", self.app, "worker", "-n", name, "--loglevel", "INFO"]
-        pool = ["--pool", "prefork", "--concurrency", str(_concurrency())]
+        pool = ["--pool", "prefork", "--concurrency", str(default_concurrency())]
         return [*worker, *pool, "--without-mingle", "--without-gossip", *self.extra_args]
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
@@ -155,6 +155,6 @@ class KeptWorker:
                 process.kill()
 
 
-def _concurrency() -> int:
+def default_concurrency() -> int:
     """Sources are waited for more than computed: more slots than a small machine has processors."""
     return min(8, max(4, os.cpu_count() or 4))

@@ -6,6 +6,7 @@
 --    error, jitter, again_ms}...]
 -- ARGV[2...]: of each, the stage's output; or the call that a task asked to be tried again with
 -- A link, which follows a chord's end, is committed the same way, and moves nothing on.
+load(A.request_id, refs_of(A.ended))
 local head = get_head(A.request_id)
 local reply, each = { orders = {} }, {}
 

@@ -52,7 +52,7 @@ local function call_one_anew(head, ref, reply)
   local rec = get_rec(head.id, ref)
   if not rec or rec.state ~= 'queued' or NOW < rec.queued_at then return end
   forget(head, ref, rec)
-  rec.delivery, rec.published_at = rec.delivery + 1, nil
+  rec.delivery = rec.delivery + 1
   put_rec(head.id, ref, rec)
   reply.orders[#reply.orders + 1] = order(head, ref, rec)
 end

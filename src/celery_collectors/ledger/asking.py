@@ -21,7 +21,7 @@ class Asking(Shards):
     def reserve(self, key: str, request_id: str) -> str:
         """Give an idempotency key to a request id, and return the id that has it."""
         arguments = {"key": key, "request_id": request_id, "ttl_ms": self._ttl_ms}
-        reply = msgspec.json.decode(self._call("reserve", self.shard_of(key), arguments))
+        reply = msgspec.msgpack.decode(self._call("reserve", self.shard_of(key), arguments))
         return str(reply["request_id"])
 
     def open(
@@ -53,40 +53,38 @@ class Asking(Shards):
             Whether it was opened: if a request of this id is there already, that is left as it is.
         """
         policy = policy or Policy()
-        head = {
+        plan = _packed(
+            {
+                "topic": topic,
+                "runs": len(runs),
+                "stages": msgspec.json.encode(stages).decode(),
+                "min_ok": policy.min_ok,
+                "first": policy.first,
+                "messages": messages,
+                "ttl_ms": self._ttl_ms,
+                "links": msgspec.json.encode(links).decode() if links else None,
+                "result_id": result_id,
+                "max_items": self._settings.request_max_items,
+                "max_bytes": self._settings.request_max_bytes,
+            }
+        )
+        arguments = {
+            "request_id": request_id,
             "topic": topic,
-            "runs": len(runs),
-            "stages": msgspec.json.encode(stages).decode(),
-            "min_ok": policy.min_ok,
-            "required_open": sum(run.required for run in runs),
-            "messages": messages,
             "priority": priority,
-            "ttl_ms": self._ttl_ms,
+            "total": len(runs),
+            "required": sum(run.required for run in runs),
             "deadline_ms": int(deadline_s * 1000),
             "finish_ms": int(finish_s * 1000),
-            "max_items": self._settings.request_max_items,
-            "max_bytes": self._settings.request_max_bytes,
+            "unsealed_ttl_ms": UNSEALED_TTL_MS,
         }
-        if policy.first is not None:
-            head["first"] = policy.first
-        if links:
-            head["links"] = msgspec.json.encode(links).decode()
-        if result_id is not None:
-            head["result_id"] = result_id
         opened = Opened()
         for start in range(0, max(1, len(runs)), OPEN_AT_ONCE):
             chunk = runs[start : start + OPEN_AT_ONCE]
             last = start + OPEN_AT_ONCE >= len(runs)
-            arguments = {
-                "request_id": request_id,
-                "head": head,
-                "from": start,
-                "runs": chunk,
-                "calls": _calls_of(calls or {}, start, len(chunk), last),
-                "seal": last,
-                "unsealed_ttl_ms": UNSEALED_TTL_MS,
-            }
-            opened = self._reply("open", request_id, arguments, Opened)
+            arguments |= {"from": start, "seal": last, "timed": _times_of(chunk)}
+            arguments["calls"] = _calls_of(calls or {}, start, len(chunk), last)
+            opened = self._reply("open", request_id, arguments, Opened, [plan, *map(_packed, chunk)])
         return opened
 
     def cancel(self, request_id: str, *, reason: str | None = None, by: str | None = None) -> Reply:
@@ -97,7 +95,7 @@ class Asking(Shards):
 
     def forget(self, request_id: str) -> bool:
         """Remove a finished request before its time is over; ``False`` if it is not finished."""
-        reply = msgspec.json.decode(self._call("forget", self.shard_of(request_id), {"request_id": request_id}))
+        reply = msgspec.msgpack.decode(self._call("forget", self.shard_of(request_id), {"request_id": request_id}))
         return bool(reply["forgotten"])
 
     def retry(
@@ -146,6 +144,18 @@ class Asking(Shards):
             reply = self._reply("reprioritise", request_id, arguments, Reply)
             more = reply.more
             yield reply
+
+
+_packed = msgspec.msgpack.Encoder().encode
+
+
+def _times_of(runs: Sequence[RunPlan]) -> dict[int, tuple[int | bool, int | bool]]:
+    """By their place, from 1: after how long those runs are due and expire that do not begin at once and wait."""
+    return {
+        place: (run.delay_ms or False, run.expires_ms or False)
+        for place, run in enumerate(runs, 1)
+        if run.delay_ms or run.expires_ms
+    }
 
 
 def _calls_of(calls: Mapping[str, str], start: int, count: int, last: bool) -> dict[str, str]:

@@ -1,10 +1,10 @@
 -- beat: a worker says that it is there, which queues it consumes, and since when it has had nothing to do.
 -- Promise: a worker that stops beating is forgotten.
--- A: worker, queues, pool, processes, idle_ms (absent while busy), clock_off_ms (absent at first), forget_ms
+-- A: worker, queues, pool, processes, idle_ms (absent while busy), clock_off_ms (absent at first), version, forget_ms
 local WORKERS = P .. ':workers'
 redis.call('HSET', WORKERS, A.worker, cjson.encode({
   worker = A.worker, queues = A.queues, pool = A.pool, processes = A.processes, at_ms = NOW,
-  idle_since_ms = A.idle_ms and NOW - A.idle_ms or nil, clock_off_ms = A.clock_off_ms,
+  idle_since_ms = A.idle_ms and NOW - A.idle_ms or nil, clock_off_ms = A.clock_off_ms, version = A.version,
 }))
 local found, flat = {}, redis.call('HGETALL', WORKERS)
 for i = 1, #flat, 2 do

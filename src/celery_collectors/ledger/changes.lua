@@ -17,91 +17,118 @@ local function of(tables, name)
   return found
 end
 
--- Heads ------------------------------------------------------------------------------------------
+-- Heads and records ------------------------------------------------------------------------------
+-- A request is one hash. `plan` is what it was opened with, `now` what has become of it since: its head. `p0`, `p1`, … are
+-- the plans of its runs; `0`, `1`, …, and the names of stages and links, what has become of those: their records, which a
+-- run has only once something has. All are MessagePack. In Lua a head, and a record, has its plan's fields too.
 
-local heads, head_changes = {}, {}
+local heads, recs, puts = {}, {}, {}
 
-local function get_head(id)
-  if heads[id] ~= nil then return heads[id] or nil end
-  local flat = redis.call('HGETALL', key('request', id))
-  local head = { id = id }
-  for i = 1, #flat, 2 do
-    local field, value = flat[i], flat[i + 1]
-    if field == 'topic' or field == 'state' or field == 'priority' or field == 'messages'
-      or field == 'stages' or field == 'error' or field == 'closing' or field == 'links' or field == 'result_id'
-      or field == 'tried_by' then
-      head[field] = value
-    else
-      head[field] = tonumber(value)
+local function with_plan(plan, now) return setmetatable(now, { __index = plan }) end
+
+local function head_of(id, plan, now)
+  if not now then return false end -- absent, or opened but not yet sealed
+  local head = with_plan(cmsgpack.unpack(plan), cmsgpack.unpack(now))
+  getmetatable(head).__index.id = id
+  return head
+end
+
+local function several(text) return text and cjson.decode(text) or {} end -- JSON, for they are rarely looked at
+local function stages_of(head)
+  local plan = getmetatable(head).__index
+  plan.stage_plans = plan.stage_plans or several(plan.stages)
+  return plan.stage_plans
+end
+local function links_of(head) return several(head.links) end
+
+local function plan_of(head, ref) -- a stage's or a link's
+  for _, plan in ipairs(stages_of(head)) do
+    if plan.ref == ref then return plan end
+  end
+  for _, plan in ipairs(links_of(head)) do
+    if plan.ref == ref then return plan end
+  end
+end
+
+local function rec_of(head, ref, plan, now)
+  if not head or not (plan or now) then return false end
+  plan = plan and cmsgpack.unpack(plan) or plan_of(head, ref)
+  if now then return with_plan(plan, cmsgpack.unpack(now)) end
+  return with_plan(plan, {
+    state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1,
+    queued_at = head.created_at + (plan.delay_ms or 0),
+    expires_at = plan.expires_ms and head.created_at + plan.expires_ms or nil,
+  })
+end
+
+local function read(id, fields)
+  local found = {}
+  for at = 1, #fields, AT_ONCE do
+    local some = redis.call('HMGET', key('request', id), unpack(fields, at, math.min(at + AT_ONCE - 1, #fields)))
+    for i, value in ipairs(some) do found[at + i - 1] = value end
+  end
+  return found
+end
+
+local function load(id, refs) -- a request's head and some of its records, in one go
+  local known, wanted, fields = of(recs, id), {}, {}
+  if heads[id] == nil then fields = { 'plan', 'now' } end
+  local skip = #fields
+  for _, ref in ipairs(refs) do
+    if known[ref] == nil then
+      wanted[#wanted + 1] = ref
+      fields[#fields + 1] = 'p' .. ref
+      fields[#fields + 1] = ref
     end
   end
-  heads[id] = head.state and head or false -- absent, or opened but not yet sealed
+  local found = read(id, fields)
+  if skip > 0 then heads[id] = head_of(id, found[1], found[2]) end
+  for i, ref in ipairs(wanted) do
+    local at = skip + 2 * i
+    known[ref] = rec_of(heads[id], ref, found[at - 1], found[at])
+  end
+end
+
+local function load_runs(id, first, last)
+  local refs = {}
+  for at = first, last do refs[#refs + 1] = tostring(at) end
+  load(id, refs)
+end
+
+local function get_head(id)
+  if heads[id] == nil then load(id, {}) end
   return heads[id] or nil
 end
 
+local function get_rec(id, ref)
+  local known = of(recs, id)
+  if known[ref] == nil then load(id, { ref }) end
+  return known[ref] or nil
+end
+
 local function set_head(head, fields)
-  local changes = of(head_changes, head.id)
-  for field, value in pairs(fields) do
-    head[field], changes[field] = value, value
-  end
+  for field, value in pairs(fields) do head[field] = value end
+  of(puts, head.id).now = head
 end
 
 local function unset_head(head, ...)
-  local changes = of(head_changes, head.id)
-  for _, field in ipairs({ ... }) do
-    head[field], changes[field] = nil, false
-  end
+  for _, field in ipairs({ ... }) do head[field] = nil end
+  of(puts, head.id).now = head
 end
 
-local function stages_of(head)
-  if not head.plans then head.plans = cjson.decode(head.stages) end
-  return head.plans
+local function put_rec(id, ref, rec)
+  of(recs, id)[ref], of(puts, id)[ref] = rec, rec
 end
 
--- Runs and stages --------------------------------------------------------------------------------
-
-local recs, recs_put = {}, {}
-
-local function load_recs(id, refs) -- which are about to be read, in one go
-  local known = of(recs, id)
-  for at = 1, #refs, AT_ONCE do
-    local last = math.min(at + AT_ONCE - 1, #refs)
-    local texts = redis.call('HMGET', key('runs', id), unpack(refs, at, last))
-    for i, text in ipairs(texts) do
-      local ref = refs[at + i - 1]
-      if known[ref] == nil then known[ref] = text and cjson.decode(text) end
-    end
-  end
+local function drop_recs(id, refs)
+  in_bulk('HDEL', key('request', id), refs)
+  for _, ref in ipairs(refs) do of(recs, id)[ref], of(puts, id)[ref] = nil, nil end
 end
 
 local function refs_of(several)
   local refs = {}
   for at, one in ipairs(several) do refs[at] = one.ref end
   return refs
-end
-
-local function load_runs(id, first, last)
-  local refs = {}
-  for at = first, last do refs[#refs + 1] = tostring(at) end
-  load_recs(id, refs)
-end
-
-local function get_rec(id, ref)
-  local known = of(recs, id)
-  if known[ref] == nil then
-    local text = redis.call('HGET', key('runs', id), ref)
-    known[ref] = text and cjson.decode(text)
-  end
-  return known[ref] or nil
-end
-
-local function put_rec(id, ref, rec)
-  of(recs, id)[ref], of(recs_put, id)[ref] = rec, true
-end
-
-local function drop_recs(id, refs)
-  in_bulk('HDEL', key('runs', id), refs)
-  for _, ref in ipairs(refs) do of(recs, id)[ref], of(recs_put, id)[ref] = nil, nil end
 end
 
 -- Values, times, sets ----------------------------------------------------------------------------
@@ -118,9 +145,9 @@ local function known_ms(task) -- how long it has taken lately
   if times[task] == nil then times[task] = tonumber(redis.call('HGET', TIMES, task)) or false end
   return times[task] or nil
 end
-local function learn(task, run_ms) -- a moving average
+local function learn(task, run_ms) -- a moving average; sooner down than up: a busy machine makes what is short look long
   local known = known_ms(task)
-  times[task] = known and (known * 0.8 + run_ms * 0.2) or run_ms
+  times[task] = known and known + (run_ms - known) * (run_ms < known and 0.5 or 0.2) or run_ms
   times_learnt[task] = true
 end
 
@@ -150,29 +177,24 @@ local function save_set(set, entries)
   in_bulk('ZREM', set, gone)
 end
 
-local function save_head(id, changes)
-  local fields, gone = {}, {}
-  for field, value in pairs(changes) do
-    if value == false then
-      gone[#gone + 1] = field
-    else
-      fields[#fields + 1] = field
-      fields[#fields + 1] = value
-    end
-  end
-  in_bulk('HSET', key('request', id), fields)
-  in_bulk('HDEL', key('request', id), gone)
+local KINDS = { 'request', 'values', 'calls', 'events' }
+
+-- A stream has room for 4 KB more than it needs, until it is copied.
+local function end_request(id, ttl_ms)
+  local events = key('events', id)
+  local copied = redis.pcall('COPY', events, events .. ':copy')
+  if copied == 1 then redis.call('RENAME', events .. ':copy', events) end
+  for _, kind in ipairs(KINDS) do redis.call('PEXPIRE', key(kind, id), ttl_ms) end
 end
 
 local function save()
-  for id, changes in pairs(head_changes) do save_head(id, changes) end
-  for id, refs in pairs(recs_put) do
+  for id, fields in pairs(puts) do
     local flat = {}
-    for ref in pairs(refs) do
-      flat[#flat + 1] = ref
-      flat[#flat + 1] = cjson.encode(recs[id][ref])
+    for field, value in pairs(fields) do
+      flat[#flat + 1] = field
+      flat[#flat + 1] = cmsgpack.pack(value)
     end
-    in_bulk('HSET', key('runs', id), flat)
+    in_bulk('HSET', key('request', id), flat)
   end
   for id, flat in pairs(values_put) do in_bulk('HSET', key('values', id), flat) end
   local learnt = {}
@@ -182,10 +204,6 @@ local function save()
   end
   in_bulk('HSET', TIMES, learnt)
   for set, entries in pairs(moved) do save_set(set, entries) end
-  for id, ttl_ms in pairs(ended) do -- last: a key that was only made now goes, too
-    for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do
-      redis.call('PEXPIRE', key(kind, id), ttl_ms)
-    end
-  end
-  head_changes, recs_put, values_put, times_learnt, moved, ended = {}, {}, {}, {}, {}, {}
+  for id, ttl_ms in pairs(ended) do end_request(id, ttl_ms) end -- last: a key that was only made now goes, too
+  puts, values_put, times_learnt, moved, ended = {}, {}, {}, {}, {}
 end

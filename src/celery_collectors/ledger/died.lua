@@ -4,6 +4,7 @@
 -- meanwhile by whoever got another copy of the message is left alone.
 -- A: request_id, refs, generation, delivery, jitter, crash_cap, process (how its owner's name begins, up to the end of
 --    a word; absent when nobody ran it), ended + error (absent when it is to be tried again, as after a crash)
+load(A.request_id, A.refs)
 local head = get_head(A.request_id)
 local reply = { kept = false, orders = {} }
 
@@ -29,6 +30,5 @@ local function died(ref)
   end
 end
 
-if head then load_recs(head.id, A.refs) end
 for _, ref in ipairs(A.refs) do died(ref) end
 return answer(reply)

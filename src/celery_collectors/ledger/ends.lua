@@ -59,20 +59,21 @@ local function count_end(head, rec)
   set_head(head, fields)
 end
 
--- The end of a run's or stage's life, as its record tells it.
+-- The end of a run's or stage's life, as its record tells it. A finished request should be small.
+local OF_THE_LIVING = { 'owner', 'token', 'queued_at', 'started_at', 'ends_at', 'returned', 'restamped' }
 local function conclude(rec, state, err)
   move(rec, state)
   rec.ended_at, rec.error = NOW, err
-  rec.owner, rec.token, rec.published_at = nil, nil, nil -- the living need them; a finished request should be small
   if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
   rec.wait_ms = rec.wait_ms or math.max(0, NOW - rec.queued_at) -- it may not have been due yet
+  for _, field in ipairs(OF_THE_LIVING) do rec[field] = nil end
 end
 
 local function end_rec(head, ref, rec, state, err)
   conclude(rec, state, err)
   put_rec(head.id, ref, rec)
   forget(head, ref, rec)
-  emit_rec(head, ref, rec, { items = rec.items or 0, error = err })
+  emit_rec(head, ref, rec, err and { error = err }, rec.items)
 end
 
 local function end_run(head, ref, rec, state, err)
@@ -212,13 +213,13 @@ end
 
 -- A chain's next task: the same run goes on, under another delivery, so that older messages are void.
 local function next_step(head, ref, rec, reply)
-  local step = table.remove(rec.more, 1)
+  local step, more = rec.more[1], {}
+  for at = 2, #rec.more do more[at - 1] = rec.more[at] end
   forget(head, ref, rec) -- before it names another queue
   rec.step, rec.delivery, rec.failures, rec.crashes = (rec.step or 0) + 1, rec.delivery + 1, 0, 0
-  rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority, step.once
-  rec.timeout_ms, rec.retries = step.timeout_ms, step.retries or 0
+  rec.task, rec.queue, rec.priority, rec.once = step.task, step.queue, step.priority or false, step.once or false
+  rec.timeout_ms, rec.retries, rec.more = step.timeout_ms, step.retries or 0, more
   rec.items, rec.bytes, rec.expires_at = nil, nil, nil -- what was made is no answer; what has begun does not expire
-  if #rec.more == 0 then rec.more = nil end
   if rec.state == 'retrying' then move(rec, 'queued') end -- an attempt that was given up came home after all
   if rec.state == 'running' then return requeue(head, ref, rec, reply) end
   put_rec(head.id, ref, rec)
@@ -252,11 +253,10 @@ end
 
 local function answer(reply)
   save()
-  if reply.orders and #reply.orders == 0 then reply.orders = nil end -- cjson has no empty list
-  return cjson.encode(reply)
+  return cmsgpack.pack(reply)
 end
 
-local function answer_granted(head, reply, granted) -- values are raw bytes, which JSON can't hold
+local function answer_granted(head, reply, granted) -- values are raw bytes, not text
   local text = answer(reply)
   return { text, unpack(given(head, granted)) }
 end
@@ -268,4 +268,16 @@ local function answer_each(head, reply, each) -- of several attempts, what becam
     reply.each = each
   end
   return answer_granted(head, reply, reply.next)
+end
+
+-- What these values point to is not needed until the request's end any more: a sweeper looks at it now.
+local function look_soon(id, values)
+  local begins = key('payload', id) .. ':'
+  for _, value in ipairs(values) do
+    local _, last = string.find(value or '', begins, 1, true)
+    if last then
+      local ref, number = string.match(value, '^(.-):(%d+%.%d+)', last + 1)
+      redis.call('ZADD', STORED, 'XX', NOW, member(id, ref) .. ' ' .. number)
+    end
+  end
 end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -64,19 +64,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def summarised(request_id: str, row: Sequence[bytes | None]) -> Summary | None:
-    """The line of a request from these fields of its head: topic, state, the two times, the three counts."""
-    topic, state, created_at, finished_at, *counts = row
-    if topic is None or state is None or created_at is None:
+def summarised(request_id: str, head: Mapping[str, Any] | None) -> Summary | None:
+    """The line of a request with this head; of one that is gone, none."""
+    if head is None:
         return None
-    runs, still_open, missing = (int(count or 0) for count in counts)
     return Summary(
         request_id=request_id,
-        topic=topic.decode(),
-        state=RequestState(state.decode()),
-        created_at=at(float(created_at)),
-        finished_at=at(float(finished_at)) if finished_at else None,
-        runs=runs,
-        open=still_open,
-        missing=missing,
+        topic=head["topic"],
+        state=RequestState(head["state"]),
+        created_at=at(head["created_at"]),
+        finished_at=at(head["finished_at"]) if "finished_at" in head else None,
+        runs=head["runs"],
+        open=head["open"],
+        missing=head["missing"],
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from celery_collectors.ledger.asking import Asking
 from celery_collectors.ledger.records import Grant, Held, Order, Reply, Settled, Verdict, WorkerBeat
+from celery_collectors.ledger.stored import HEAD, head_of
 from celery_collectors.ledger.storing import Storing
 from celery_collectors.model import ErrorInfo, RequestState
 
@@ -42,7 +43,7 @@ class Ledger(Asking, Storing):
             token: Unique to this call, so that asking again after a lost reply gives the same answer.
         """
         text, given = self._start([order], owner, worker, token)
-        return msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)
+        return msgspec.structs.replace(msgspec.msgpack.decode(text, type=Grant), given=given)
 
     def start_together(
         self, orders: Sequence[Mapping[str, Any] | Order], *, owner: str, worker: str, token: str
@@ -58,8 +59,8 @@ class Ledger(Asking, Storing):
         """
         text, given = self._start(orders, owner, worker, token)
         if len(orders) == 1:
-            return [msgspec.structs.replace(msgspec.json.decode(text, type=Grant), given=given)]
-        shared = msgspec.json.decode(text)
+            return [msgspec.structs.replace(msgspec.msgpack.decode(text, type=Grant), given=given)]
+        shared = msgspec.msgpack.decode(text)
         each = shared.pop("each")
         return [msgspec.convert(shared | one, Grant) for one in each]
 
@@ -146,7 +147,7 @@ class Ledger(Asking, Storing):
             arguments["who"] = go_on
         verb = "settle" if first.ref.isdigit() else "advance"
         text, given = self._granted(verb, first.request_id, arguments, [one.value for one in ended])
-        reply = msgspec.json.decode(text, type=Reply)
+        reply = msgspec.msgpack.decode(text, type=Reply)
         if reply.next is None:
             return reply
         return msgspec.structs.replace(reply, next=msgspec.structs.replace(reply.next, given=given))
@@ -168,7 +169,7 @@ class Ledger(Asking, Storing):
                 "lease_ms": int(self._settings.lease_s * 1000),
                 "grace_ms": GRACE_MS,
             }
-            reply = msgspec.json.decode(self._call("renew", shard, arguments))
+            reply = msgspec.msgpack.decode(self._call("renew", shard, arguments))
             gone += [(group[index], reason) for index, reason in reply.get("gone", ())]
         return gone
 
@@ -243,7 +244,7 @@ class Ledger(Asking, Storing):
         }
         if lost:
             arguments["lost"] = dict(lost)
-        return msgspec.json.decode(self._call("claim", shard, arguments), type=Reply)
+        return msgspec.msgpack.decode(self._call("claim", shard, arguments), type=Reply)
 
     def end_if_over(self, request_id: str) -> Reply:
         """Let a request's own timer act, for whoever waits while no sweeper is alive."""
@@ -272,6 +273,7 @@ class Ledger(Asking, Storing):
         processes: int,
         idle_s: float | None,
         clock_off_ms: float | None = None,
+        version: str = "",
     ) -> tuple[float, list[WorkerBeat]]:
         """Report this worker; return the ledger's time in milliseconds and every worker that is there."""
         arguments: dict[str, Any] = {
@@ -279,13 +281,14 @@ class Ledger(Asking, Storing):
             "queues": list(queues),
             "pool": pool,
             "processes": processes,
+            "version": version,
             "forget_ms": int(self._settings.backlog_s * 1000),
         }
         if idle_s is not None:
             arguments["idle_ms"] = int(idle_s * 1000)
         if clock_off_ms is not None:
             arguments["clock_off_ms"] = round(clock_off_ms)
-        reply = msgspec.json.decode(self._call("beat", self.fleet, arguments))
+        reply = msgspec.msgpack.decode(self._call("beat", self.fleet, arguments))
         return reply["now_ms"], msgspec.convert(reply["workers"], list[WorkerBeat])
 
     def leave(self, worker: str) -> None:
@@ -309,14 +312,16 @@ class Ledger(Asking, Storing):
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
         with self.answering() as client:
-            found: Any = client.hget(self.key("request", request_id), "state")
-        return RequestState(found.decode()) if found else RequestState.UNKNOWN
+            found: Any = client.hmget(self.key("request", request_id), HEAD)
+        head = head_of(*found)
+        return RequestState(head["state"]) if head else RequestState.UNKNOWN
 
     def generation(self, request_id: str) -> int:
         """Which life of a request this is, from 1; 0 when the ledger does not hold it."""
         with self.answering() as client:
-            found: Any = client.hget(self.key("request", request_id), "generation")
-        return int(found or 0)
+            found: Any = client.hmget(self.key("request", request_id), HEAD)
+        head = head_of(*found)
+        return int(head["generation"]) if head else 0
 
 
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 -- What follows a chord's end: its result is stored where Celery looks for it, and its links are called.
 local function follow(head, state, reply)
   local kind = (state == 'complete' or state == 'partial') and 'link' or state == 'failed' and 'link_error'
-  for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
+  for _, link in ipairs(links_of(head)) do
     if link.kind == kind then
-      local rec = {
-        name = link.name, task = link.task, queue = link.queue, priority = link.priority, once = link.once,
-        retries = 0, timeout_ms = link.timeout_ms, backoff_ms = 0, backoff_cap_ms = 0, call = true,
+      local rec = with_plan(link, {
+        retries = 0, backoff_ms = 0, backoff_cap_ms = 0, call = true,
         state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
-      }
+      })
       put_rec(head.id, link.ref, rec)
       reply.orders[#reply.orders + 1] = order(head, link.ref, rec)
     end
@@ -23,7 +22,7 @@ end
 
 -- Whether a link of this generation is still on its way.
 local function still_follows(head)
-  for _, link in ipairs(head.links and cjson.decode(head.links) or {}) do
+  for _, link in ipairs(links_of(head)) do
     local rec = get_rec(head.id, link.ref)
     if rec and not RUN_ENDED[rec.state] then return true end
   end
@@ -35,7 +34,7 @@ local function finish(head, state, err, reply)
     error('a request can not go from ' .. head.state .. ' to ' .. state)
   end
   local fields = { state = state, finished_at = NOW }
-  if err then fields.error = cjson.encode(err) end
+  fields.error = err
   set_head(head, fields)
   due_no_more(head.id)
   emit(head, 'request', head.topic, state, err and { error = err })
@@ -133,12 +132,10 @@ local function enter_stage(head, index, who, reply, done)
   due_at(head.id, head.finish_at)
   if NOW >= head.finish_at then reply.more = true end -- nobody was there in time: the same sweeper ends it
   emit(head, 'request', head.topic, state)
-  local rec = {
-    name = stage.name, task = stage.task, queue = stage.queue, retries = stage.retries,
-    timeout_ms = head.finish_at - NOW, backoff_ms = stage.backoff_ms, backoff_cap_ms = stage.backoff_cap_ms,
+  local rec = with_plan(stage, {
+    timeout_ms = head.finish_at - NOW,
     state = 'queued', attempt = 0, failures = 0, crashes = 0, delivery = 1, queued_at = NOW,
-    call = stage.call, priority = stage.priority, once = stage.once,
-  }
+  })
   local in_time = NOW < head.finish_at
   if in_time and done == stage.ref then
     put_rec(head.id, stage.ref, rec)

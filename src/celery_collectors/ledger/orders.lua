@@ -18,21 +18,19 @@ end
 
 -- Events -----------------------------------------------------------------------------------------
 
-local function emit(head, subject, name, state, more)
-  local event = more or {}
-  if event.error and event.error.traceback then -- the record keeps it; an event stays small
-    local err = event.error
-    event.error = { type = err.type, kind = err.kind, message = err.message, retryable = err.retryable }
+-- Its parts stand in the order in which reading.py knows them. Its time is that of its id, unless a test says it.
+local function emit(head, subject, name, state, more, attempt, items)
+  if more and more.error and more.error.traceback then -- the record keeps it; an event stays small
+    local err = more.error
+    more.error = { type = err.type, kind = err.kind, message = err.message, retryable = err.retryable }
   end
-  event.generation = head.generation and head.generation > 1 and head.generation or nil
-  event.request_id, event.subject, event.name, event.state, event.at_ms = head.id, subject, name, state, NOW
-  redis.call('XADD', key('events', head.id), 'MAXLEN', '~', 10000, '*', 'e', cjson.encode(event))
+  local event = { subject, name, state, attempt or 0, items or 0, head.generation, A.now or 0, more }
+  redis.call('XADD', key('events', head.id), 'MAXLEN', '~', '10000', '*', 'e', cmsgpack.pack(event))
 end
 
-local function emit_rec(head, ref, rec, more)
-  more = more or {}
-  more.attempt = rec.attempt
-  emit(head, is_link(ref) and 'link' or is_stage(ref) and 'stage' or 'run', rec.name, rec.state, more)
+local function emit_rec(head, ref, rec, more, items)
+  local subject = is_link(ref) and 'link' or is_stage(ref) and 'stage' or 'run'
+  emit(head, subject, rec.name, rec.state, more, rec.attempt, items)
 end
 
 -- Orders: what must be published, as dispatch.py takes them --------------------------------------
@@ -42,7 +40,7 @@ local function order(head, ref, rec) -- the stamp lets start.lua tell the copies
   return {
     request_id = head.id, ref = ref, name = rec.name, task = rec.task, queue = rec.queue,
     generation = head.generation, delivery = rec.delivery, topic = head.topic, priority = urgency(rec, head),
-    level_given = head.level_given ~= nil or nil, stamp = NOW,
+    level_given = head.level_given and true or nil, stamp = NOW,
     call = rec.call and redis.call('HGET', key('calls', head.id), ref) or nil,
     step = rec.step, failures = rec.failures > 0 and rec.failures or nil,
     time_left_ms = rec.call and math.min(latest(head, ref) - NOW, rec.timeout_ms) or nil,
@@ -54,7 +52,7 @@ local function waits(head, ref, rec) of(moved, waiting_key(rec, head))[member(he
 local function waits_no_more(head, ref, rec)
   of(moved, waiting_key(rec, head))[member(head.id, ref)] = false
   if not head.level_given then return end
-  for _, level in ipairs({ 'low', 'normal', 'high', rec.priority }) do -- it may still wait where it was before
+  for _, level in ipairs({ 'low', 'normal', 'high', rec.priority or nil }) do -- it may still wait where it was before
     of(moved, P .. ':waiting:' .. rec.queue .. ':' .. level)[member(head.id, ref)] = false
   end
 end

@@ -2,12 +2,11 @@
 -- rendered from model.py: RUN_NEXT, RUN_ENDED, RUN_ANSWERED, RUN_MISSING, REQUEST_NEXT, REQUEST_ENDED, STAGE_STATE.
 --
 -- KEYS[1] is the shard's prefix; every key is made from it, so that a script touches one cluster slot.
--- ARGV[1] is the call's arguments as JSON, ARGV[2] and those after it (where a script has them) values as raw bytes.
--- Times are milliseconds. Records are JSON: a head's fields are those of a hash, a run is one field of
--- the runs hash, named by its number; a stage is the same kind of record, named by the stage.
+-- ARGV[1] is the call's arguments as MessagePack, ARGV[2] and those after it (where a script has them) raw bytes.
+-- Times are milliseconds.
 
 local P = KEYS[1]
-local A = cjson.decode(ARGV[1])
+local A = cmsgpack.unpack(ARGV[1])
 local DUE, INDEX, MARKS = P .. ':due', P .. ':index', P .. ':marks'
 local PROCS, TIMES, SWEEP = P .. ':procs', P .. ':times', P .. ':sweep'
 local STORED = P .. ':stored' -- what lies outside the ledger, by when to look whether anything points to it

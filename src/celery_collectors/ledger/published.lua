@@ -9,7 +9,7 @@ end
 
 local refs = {}
 for _, sent in ipairs(A.orders) do table.insert(of(refs, sent.request_id), sent.ref) end
-for id, some in pairs(refs) do load_recs(id, some) end
+for id, some in pairs(refs) do load(id, some) end
 
 local count = 0
 for _, sent in ipairs(A.orders) do
@@ -28,8 +28,8 @@ for _, sent in ipairs(A.orders) do
       due_no_more(member(head.id, sent.ref))
     end
     waits(head, sent.ref, rec)
-    if not sent.stamp and not rec.published_at then
-      rec.published_at = NOW
+    if sent.stamp and not rec.restamped and tonumber(sent.ref) then -- see start.lua
+      rec.restamped = true
       put_rec(head.id, sent.ref, rec)
     end
     count = count + 1

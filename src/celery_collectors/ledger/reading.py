@@ -16,6 +16,7 @@ from celery_collectors.ledger.choice import Ended
 from celery_collectors.ledger.finding import Page, Summary, summarised
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
+from celery_collectors.ledger.stored import HEAD, head_of, records_of
 from celery_collectors.model import (
     REQUEST_ENDED,
     RUN_ANSWERED,
@@ -63,28 +64,27 @@ class Reader:
             request_id=request_id,
             topic=head["topic"],
             state=state,
-            generation=int(head["generation"]),
-            created_at=at(float(head["created_at"])),
-            deadline_at=at(float(head["deadline_at"])),
-            finished_at=at(float(head["finished_at"])) if "finished_at" in head else None,
+            generation=head["generation"],
+            created_at=at(head["created_at"]),
+            deadline_at=at(head["deadline_at"]),
+            finished_at=at(head["finished_at"]) if "finished_at" in head else None,
             outcomes={records[ref].name: _outcome(records[ref]) for ref in _runs(records)},
             stages={ref: _outcome(records[ref]) for ref in STAGES if ref in records},
             result=self._result(*raw_results) if done else None,
-            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
+            error=msgspec.convert(head["error"], ErrorInfo) if "error" in head else None,
         )
 
-    def _whole(self, request_id: str) -> tuple[dict[str, str], dict[str, RecordView], list[bytes | None]]:
+    def _whole(self, request_id: str) -> tuple[dict[str, Any], dict[str, RecordView], list[bytes | None]]:
         """A request's head, its runs and stages by ref, and what process and gathering gave, from one read."""
         with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
             pipe.hgetall(self._ledger.key("request", request_id))
-            pipe.hgetall(self._ledger.key("runs", request_id))
             pipe.hmget(self._ledger.key("values", request_id), "process", "gathering")
-            raw_head, raw_runs, raw_results = pipe.execute()
-        head = {name.decode(): value.decode() for name, value in raw_head.items()}
-        if "state" not in head:
+            fields, raw_results = pipe.execute()
+        head = head_of(*(fields.get(name.encode()) for name in HEAD))
+        if head is None:
             raise RequestUnknown(request_id)
-        records = {ref.decode(): _record(text) for ref, text in raw_runs.items()}
-        return head, records, raw_results
+        records = records_of(head, fields)
+        return head, {ref: msgspec.convert(record, RecordView) for ref, record in records.items()}, raw_results
 
     def ended(self, request_id: str) -> Ended:
         """A request as a retry of it finds it.
@@ -93,16 +93,16 @@ class Reader:
             RequestUnknown: when the ledger does not hold it.
         """
         head, records, _ = self._whole(request_id)
-        began_at = float(head.get("began_at", head["created_at"]))
+        began_at = head.get("began_at", head["created_at"])
         return Ended(
             request_id=request_id,
             state=RequestState(head["state"]),
-            generation=int(head["generation"]),
-            policy=Policy(min_ok=int(head["min_ok"]), first=int(head["first"]) if "first" in head else None),
+            generation=head["generation"],
+            policy=Policy(min_ok=head["min_ok"], first=head["first"]),
             runs={ref: records[ref] for ref in _runs(records)},
-            error=msgspec.json.decode(head["error"], type=ErrorInfo) if "error" in head else None,
-            deadline_s=(float(head["deadline_at"]) - began_at) / 1000,
-            finish_s=(float(head["finish_at"]) - float(head["deadline_at"])) / 1000,
+            error=msgspec.convert(head["error"], ErrorInfo) if "error" in head else None,
+            deadline_s=(head["deadline_at"] - began_at) / 1000,
+            finish_s=(head["finish_at"] - head["deadline_at"]) / 1000,
         )
 
     def keep(self, request_id: str, for_s: float) -> None:
@@ -270,22 +270,19 @@ class Reader:
         return found[:limit], len(found) > limit
 
     def _summaries(self, request_ids: Sequence[str]) -> Iterator[Summary | None]:
-        fields = ["topic", "state", "created_at", "finished_at", "runs", "open", "missing"]
         with self._ledger.answering() as client, client.pipeline(transaction=False) as pipe:
             for request_id in request_ids:
-                pipe.hmget(self._ledger.key("request", request_id), fields)
+                pipe.hmget(self._ledger.key("request", request_id), HEAD)
             rows = pipe.execute()
-        return map(summarised, request_ids, rows)
+        return (summarised(one, head_of(*fields)) for one, fields in zip(request_ids, rows, strict=True))
 
     def outcomes(self, request_ids: Sequence[str]) -> list[dict[str, Outcome]]:
         """The outcomes of several requests' runs by name; of one that is gone, none."""
         with self._ledger.answering() as client, client.pipeline(transaction=False) as pipe:
             for request_id in request_ids:
-                pipe.hgetall(self._ledger.key("runs", request_id))
+                pipe.hgetall(self._ledger.key("request", request_id))
             found = pipe.execute()
-        return [
-            {one.name: _outcome(one) for one in (_record(raw[ref]) for ref in raw if ref.isdigit())} for raw in found
-        ]
+        return [{one.name: _outcome(one) for one in _run_records(fields)} for fields in found]
 
     def events(self, request_id: str, after: str = "0", *, block_s: float = 0.0) -> list[Event]:
         """The request's events after an id; waits up to ``block_s`` for the first."""
@@ -296,7 +293,7 @@ class Reader:
                 block=max(1, int(block_s * 1000)) if block_s else None,
             )
         streams = found.values() if isinstance(found, dict) else (entries for _, entries in found)
-        return [_event(entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
+        return [_event(request_id, entry_id, fields) for entries in streams for entry_id, fields in _flat(entries)]
 
     @contextmanager
     def end_of(self, request_id: str) -> Iterator[Callable[[float], None]]:
@@ -340,13 +337,26 @@ def _flat(entries: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
             yield entry
 
 
-def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
-    event = msgspec.json.decode(fields[b"e"], type=Event)
-    return msgspec.structs.replace(event, id=entry_id.decode())
+def _event(request_id: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
+    subject, name, state, attempt, items, generation, at_ms, *more = msgspec.msgpack.decode(fields[b"e"])
+    known = {
+        "request_id": request_id,
+        "subject": subject,
+        "name": name,
+        "state": state,
+        "attempt": attempt,
+        "items": items,
+        "generation": generation,
+        "at_ms": at_ms or int(entry_id.partition(b"-")[0]),
+        "id": entry_id.decode(),
+    }
+    return msgspec.convert(known | (more[0] if more else {}), Event)
 
 
-def _record(text: bytes) -> RecordView:
-    return msgspec.json.decode(text, type=RecordView)
+def _run_records(fields: dict[bytes, bytes]) -> Iterator[RecordView]:
+    head = head_of(*(fields.get(name.encode()) for name in HEAD))
+    records = records_of(head, fields) if head is not None else {}
+    return (msgspec.convert(records[ref], RecordView) for ref in _runs(records))
 
 
 def _outcome(record: RecordView) -> Outcome:
@@ -374,8 +384,9 @@ def _runs(refs: Iterable[str]) -> list[str]:
 def is_over(client: Redis, request_id: str) -> bool:
     """Whether a request is final or unknown, for one who does not know the app and so not its key prefix."""
     for key in client.scan_iter(f"*:request:{request_id}", count=1000):
-        state: Any = client.hget(key, "state")
-        return state is not None and state.decode() in REQUEST_ENDED
+        fields: Any = client.hmget(key, HEAD)
+        head = head_of(*fields)
+        return head is not None and head["state"] in REQUEST_ENDED
     return True
 
 

@@ -256,6 +256,7 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     idle_for_ms: float | None = None
     clock_off_ms: float | None = None
+    version: str = ""
 
 
 class RecordView(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,4 +20,4 @@ for i, held in ipairs(A.held) do
   end
   if reason then gone[#gone + 1] = { i - 1, reason } end
 end
-return answer({ gone = #gone > 0 and gone or nil })
+return answer({ gone = gone })

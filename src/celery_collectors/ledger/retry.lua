@@ -30,11 +30,12 @@ if redis.call('EXISTS', chosen) == 1 then
   redis.call('RENAME', chosen, key('again', head.id))
   redis.call('PERSIST', key('again', head.id))
 end
-for _, kind in ipairs({ 'request', 'runs', 'values', 'calls', 'events' }) do redis.call('PERSIST', key(kind, head.id)) end
+for _, kind in ipairs(KINDS) do redis.call('PERSIST', key(kind, head.id)) end
 local stale = { 'result' } -- a result that was not stored yet never will be
 for _, plan in ipairs(stages_of(head)) do stale[#stale + 1] = plan.ref end
-for _, plan in ipairs(head.links and cjson.decode(head.links) or {}) do stale[#stale + 1] = plan.ref end
+for _, plan in ipairs(links_of(head)) do stale[#stale + 1] = plan.ref end
 drop_recs(head.id, stale)
+look_soon(head.id, redis.call('HMGET', key('values', head.id), unpack(stale)))
 redis.call('HDEL', key('values', head.id), unpack(stale))
 due_no_more(member(head.id, 'result'))
 unset_head(head, 'finished_at', 'error', 'moving')

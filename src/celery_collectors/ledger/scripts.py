@@ -40,7 +40,7 @@ DEFINITION = re.compile(r"(?m)^(?=local )")
 NAMES = re.compile(r"local (?:function )?([\w, ]+)")
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
 RawReply = bytes | list[bytes | None]
-"""What a script returns: text, or a list of that and of raw values."""
+"""What a script returns: MessagePack, or a list of that and of raw values."""
 
 
 class Scripts:
@@ -63,18 +63,18 @@ class Scripts:
         weakref.finalize(self, _give_back, client.connection_pool, self._idle)
 
     def call(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> RawReply:
-        """Run ``name.lua`` on the shard with this prefix; return its JSON reply, or a list of that and of values.
+        """Run ``name.lua`` on the shard with this prefix; return its reply, as MessagePack, or that and values.
 
         Args:
             name, prefix: The script, and where.
-            arguments: What it gets as JSON.
+            arguments: What it gets as MessagePack.
             values: What it gets as raw bytes.
 
         Raises:
             LedgerUnavailable: when the server does not answer or can't write.
         """
         sha = self._shas.get(name) or self._shas.setdefault(name, _sha(name))
-        given = (prefix.encode(), msgspec.json.encode(arguments), *values)
+        given = (prefix.encode(), msgspec.msgpack.encode(arguments), *values)
         try:
             try:
                 return self._sent(_command(b"EVALSHA", sha, *given))

@@ -5,6 +5,7 @@
 -- A: request_id, who (optional), ended [{ref, generation, attempt, step (of a chain), state, items, bytes, run_ms,
 --    error, jitter, again_ms (a task asked to be tried again after so long)}...]
 -- ARGV[2...]: of each, the value of an answer; or the call that a task asked to be tried again with
+load(A.request_id, refs_of(A.ended))
 local head = get_head(A.request_id)
 local reply, each = { orders = {} }, {}
 
@@ -13,12 +14,12 @@ local function settle(one, value)
   if not rec then return { kept = false, reason = 'unknown' } end
 
   local answered = RUN_ANSWERED[one.state]
+  local too_large = answered and over_cap(head, one.items, one.bytes)
+  if too_large then one.state, one.error, answered = 'failed', too_large, false end
   if settled_before(rec, one) then
     reply.next = reply.next or again(head, A.who)
     return { kept = true, state = rec.state }
   end
-  local too_large = answered and over_cap(head, one.items, one.bytes)
-  if too_large then one.state, one.error, answered = 'failed', too_large, false end
   local current = rec.state == 'running' and rec.attempt == one.attempt
   if head.generation ~= one.generation or head.state ~= 'collecting' or RUN_ENDED[rec.state]
     or (rec.step or 0) ~= (one.step or 0) or not (answered or current) then
@@ -48,7 +49,6 @@ local function settle(one, value)
   return { kept = true, state = rec.state, delay_ms = delay_ms }
 end
 
-if head and #A.ended > 1 then load_recs(head.id, refs_of(A.ended)) end
 for at, one in ipairs(A.ended) do
   each[at] = settle(one, ARGV[at + 1])
   each[at].ref = one.ref

@@ -20,7 +20,8 @@ from celery_collectors.ledger.scripts import AWAY, RawReply, Scripts, unavailabl
 from celery_collectors.settings import Settings, public_url, redis_url
 
 T = TypeVar("T")
-SCHEMA = 1
+SCHEMA = 2
+"""How the ledger is laid out; raised when that changes."""
 RETRY_CAP_S = 1.0
 
 
@@ -79,8 +80,14 @@ class Shards:
 
     def _found(self) -> tuple[str, ...]:
         wanted = {"shards": self._settings.shards, "schema": SCHEMA}
-        found = msgspec.json.decode(self._call("found", self.fleet, wanted))
+        found = msgspec.msgpack.decode(self._call("found", self.fleet, wanted))
         self._made_at = found.pop("made_at")
+        if found["schema"] != SCHEMA:
+            raise LedgerMismatchError(
+                f"the ledger at {self.where} is laid out for another version of celery-collectors (schema "
+                f"{found['schema']}, this one has {SCHEMA}); let that version end its requests, or begin a ledger of "
+                "its own with another COLLECTORS_PREFIX"
+            )
         if found != wanted:
             raise LedgerMismatchError(
                 f"the ledger at {self.where} was made with {found}, this program is set to {wanted}; set "
@@ -119,11 +126,13 @@ class Shards:
     def _ttl_ms(self) -> int:
         return int(self._settings.result_ttl_s * 1000)
 
-    def _reply(self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T]) -> T:
-        return msgspec.json.decode(self._call(name, self.shard_of(request_id), arguments), type=type_)
+    def _reply(
+        self, name: str, request_id: str, arguments: Mapping[str, Any], type_: type[T], values: Sequence[bytes] = ()
+    ) -> T:
+        return msgspec.msgpack.decode(self._call(name, self.shard_of(request_id), arguments, values), type=type_)
 
-    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any]) -> bytes:
-        reply = self._run(name, prefix, arguments)
+    def _call(self, name: str, prefix: str, arguments: Mapping[str, Any], values: Sequence[bytes] = ()) -> bytes:
+        reply = self._run(name, prefix, arguments, values)
         assert isinstance(reply, bytes)
         return reply
 

@@ -52,4 +52,4 @@ for _, entry in ipairs(entries) do
     unwanted[#unwanted + 1] = entry
   end
 end
-return answer({ unwanted = #unwanted > 0 and unwanted or nil, more = #entries == A.limit or nil })
+return answer({ unwanted = #unwanted > 0 and unwanted or nil, more = #entries == A.limit })

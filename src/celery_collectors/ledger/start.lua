@@ -3,25 +3,25 @@
 -- Promise: one owner at a time; never for what is settled, superseded, cancelled or past its time.
 -- Asking again with the same token (after a lost reply) gives the same answer, unless it was ended meanwhile.
 -- A: request_id, refs, generation, delivery, stamp (optional), owner, worker, token, lease_ms, grace_ms
+load(A.request_id, A.refs)
 local head = get_head(A.request_id)
 
 -- The queue has moved at least as far as this message; see claim.lua on backlog. Never further than this very
 -- copy: an early copy of a run that was handed out anew says nothing about what was published in between.
 -- A void message says nothing at all: it may have come with another priority.
-local marks = {}
-local function mark(rec)
-  local stamp = A.stamp or rec.published_at or head.created_at
+local marked = false -- one message, one mark
+local function mark(ref, rec)
+  if marked then return end
+  marked = true
+  local own = not A.stamp and not rec.restamped and redis.call('ZSCORE', waiting_key(rec, head), member(head.id, ref))
+  local stamp = A.stamp or tonumber(own or nil) or head.created_at
   local field = rec.queue .. ':' .. urgency(rec, head) .. ':' .. math.floor(NOW / MARK_MS)
-  if not marks[field] then marks[field] = tonumber(redis.call('HGET', MARKS, field)) or 0 end
-  if stamp > marks[field] then
-    marks[field] = stamp
-    redis.call('HSET', MARKS, field, stamp)
-  end
+  if stamp > (tonumber(redis.call('HGET', MARKS, field)) or 0) then redis.call('HSET', MARKS, field, stamp) end
 end
 
 local function reason_against(ref, rec)
   local is_current = head.generation == A.generation and rec.delivery == A.delivery
-  if is_current then mark(rec) end
+  if is_current then mark(ref, rec) end
   if REQUEST_ENDED[head.state] and not is_link(ref) then
     return head.state == 'cancelled' and 'cancelled' or 'settled'
   end
@@ -54,6 +54,5 @@ if #A.refs == 1 then
   return answer_granted(head, granted, granted.go and granted)
 end
 local reply = head and share(head, { each = {} }) or { each = {} }
-if head then load_recs(head.id, A.refs) end
 for at, ref in ipairs(A.refs) do reply.each[at] = start(ref, own_grant) end
 return answer(reply)

@@ -57,7 +57,7 @@ class Storing(Shards):
             "again_ms": AGAIN_MS,
             "gone": list(gone),
         }
-        return msgspec.json.decode(self._call("sift", shard, arguments), type=Sifted)
+        return msgspec.msgpack.decode(self._call("sift", shard, arguments), type=Sifted)
 
 
 def key_of(shard: str, entry: str) -> str:

@@ -89,7 +89,7 @@ def in_bucket(url: str) -> ObjectBlobs:
         )
     where = bucket_name(url)
     obstore = _obstore(where)
-    is_http = options.get("endpoint", "").startswith("http://")
+    is_http = any(option.startswith("http://") for option in options.values())
     try:
         store = obstore.S3Store.from_url(
             where,

@@ -49,9 +49,14 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def from_bytes(cls, data: bytes) -> Value:
         """Read back what :meth:`to_bytes` wrote."""
         try:
-            return msgspec.msgpack.decode(data, type=cls)
+            value = msgspec.msgpack.decode(data, type=cls)
         except msgspec.MsgspecError as error:
             raise PayloadError(f"a stored value is damaged: {error}") from error
+        if value.key and not value.blobs:
+            raise PayloadError(
+                f"{value.key} was written by another version of celery-collectors, which this can't read"
+            )
+        return value
 
 
 def is_inline(raw: bytes) -> bool:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 from billiard.pool import EX_RECYCLE
@@ -104,6 +105,7 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
     """Start the main process's threads."""
     process = runtime.here()
     idle = IdleClock()
+    version = our_version()
     clock_off_ms: float | None = None
 
     def beat(ledger: Ledger) -> tuple[float, list[WorkerBeat]]:
@@ -116,6 +118,7 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
             processes=worker.concurrency or 0,
             idle_s=idle.seconds(),
             clock_off_ms=clock_off_ms,
+            version=version,
         )
         if (took_s := time.time() - asked_at) < 1:  # else the way there and back hides too much
             clock_off_ms = (asked_at + took_s / 2) * 1000 - now_ms  # told with the next one, for the doctor
@@ -127,6 +130,14 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
     runtime.stop_sweeping = sweeper.stop
     sweeper.start()
     log.info("collectors: ledger %s, queue %s", process.ledger.where, runtime.settings.queue)
+
+
+def our_version() -> str:
+    """This package's version, for whoever compares; empty where it is not installed as a package."""
+    try:
+        return metadata.version("celery-collectors")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class IdleClock:

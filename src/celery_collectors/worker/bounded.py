@@ -49,6 +49,8 @@ class Bounded(Generic[T]):
         self._left = self._ended = False
         self._thread: Thread | None = None
         self._pid = os.getpid()
+        self.run_s = 0.0
+        """How long the code itself has run, once it has ended."""
         self.raised: BaseException | None = None
         """What the code itself raised, so that it is not taken for what struck the thread that waits for it."""
         self._job = partial(contextvars.copy_context().run, self._run)
@@ -108,11 +110,13 @@ class Bounded(Generic[T]):
         return self._left and not self._ended and self._thread is not None and self._thread.is_alive
 
     def _run(self) -> None:
+        began_at = time.monotonic()
         try:
             for chunk in self._produce():
                 self._hand(chunk)
                 if self._left:
                     break  # which closes the generator: nobody takes what it would go on producing
+            self.run_s = time.monotonic() - began_at
             self._end(None)
         except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
             if not isinstance(error, Abandoned):

@@ -148,7 +148,7 @@ def bounded_attempt(process: Process, grant: Grant, call: Bounded[Chunk]) -> Att
             with process.ledger.answering():
                 writer.add(chunk)
         with process.ledger.answering():
-            return answered(writer.close(), time.monotonic() - started)
+            return answered(writer.close(), call.run_s)
     except BaseException as error:
         if _is_outage(error, grant, call):
             process.keeper.drop(grant.held)

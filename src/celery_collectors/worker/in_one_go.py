@@ -95,7 +95,7 @@ class InOneGo:
         """How each of them ended that has begun; what they made is stored now.
 
         Args:
-            last: How it ended as a whole: an error is that of the stage that was under way.
+            last: How it ended as a whole: an error is that of the stage that was under way, if one still was.
         """
         made = list(self._made)
         ended: list[tuple[Grant, Attempt]] = []
@@ -103,7 +103,8 @@ class InOneGo:
             ended.append((one.grant, self._stored(one)))
             if ended[-1][1].error is not None:
                 return ended  # what was made from it is void with it
-        return ended if last.error is None else [*ended, (self._grants[len(made)], last)]
+        under_way = self._grants[len(made) :]
+        return [*ended, (under_way[0], last)] if last.error is not None and under_way else ended
 
     def _stored(self, made: _Made) -> Attempt:
         writer = payload_writer(self._process, made.grant)

@@ -94,12 +94,13 @@ class Turn:
     def __init__(self, process: Process, grant: Grant, call: Call) -> None:
         self.grant = grant
         self.began_at: float | None = None
-        self.is_through = False
+        self.has_ended = False
         self.attempt: Attempt | None = None
         self._process = process
         self._call = call
         self._writer: PayloadWriter | None = None
         self._rest: Chunk | None = None
+        self._handed = self._taken = 0
         self._error: BaseException | None = None
         self._run_s = 0.0
 
@@ -108,20 +109,38 @@ class Turn:
         enter_context(self.grant)
         for chunk in encode_items(as_items(self._call()), of=self.grant.name):
             if self._rest is not None:
+                self._handed += 1
                 yield self._rest
             self._rest = chunk
 
+    @property
+    def is_through(self) -> bool:
+        """Whether it can be settled: its code may have ended while chunks that it produced are yet to be stored."""
+        is_stored = self.has_ended and self._taken == self._handed
+        return is_stored or self._error is not None or self.attempt is not None
+
     def end(self, error: BaseException | None = None) -> None:
         """Its code has ended, or is not waited for any more; what comes first counts."""
-        if self.is_through:
+        if self.has_ended:
             return
         if self.began_at is not None:
             self._run_s = time.monotonic() - self.began_at
-        self._error = error
-        self.is_through = True
+        if error is not None:
+            self._error = error
+        self.has_ended = True
 
-    def store(self, chunk: Chunk) -> None:
-        """Store one chunk of what it produces."""
+    def strike(self, error: BaseException) -> None:
+        """It ends with this, also where its code has ended well and what it produced can't be stored."""
+        self.end(error)
+        self._error = self._error or error
+
+    def take(self, chunk: Chunk) -> None:
+        """Store one chunk of what it produces, if that is still wanted."""
+        if self._error is None and self.attempt is None:
+            self._store(chunk)
+        self._taken += 1
+
+    def _store(self, chunk: Chunk) -> None:
         if self._writer is None:
             self._writer = payload_writer(self._process, self.grant)
         self._writer.add(chunk)
@@ -134,15 +153,22 @@ class Turn:
             except ENDS_A_TURN as error:
                 self._error = error
         if self._error is not None:
-            leaves = self._writer is not None and self._writer.has_stored
-            self.attempt = msgspec.structs.replace(failed(self._error, self._run_s), leaves=leaves)
+            self.attempt = msgspec.structs.replace(failed(self._error, self._run_s), leaves=self._leaves)
         assert self.attempt is not None
         return self.attempt
+
+    def hand_back(self) -> None:
+        """It is to be called for again."""
+        self.attempt = Attempt(state="queued", leaves=self._leaves)
+
+    @property
+    def _leaves(self) -> bool:
+        return self._writer is not None and self._writer.has_stored
 
     def _value(self) -> Value:
         if self._rest is None:
             return Value()
-        self.store(self._rest)
+        self._store(self._rest)
         assert self._writer is not None
         return self._writer.close()
 
@@ -153,15 +179,18 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
     Args:
         turns: Those that are to begin.
         within: Entered in the helper thread.
-        on_overrun: Called once, in the thread that waits, if they are not through after a second.
+        overrun_at: When the pack they are of should be through, as :func:`time.monotonic` counts.
+        on_overrun: Called once, in the thread that waits, if they are not through then.
     """
 
-    def __init__(self, turns: Sequence[Turn], within: Within, on_overrun: Callable[[], None]) -> None:
+    def __init__(
+        self, turns: Sequence[Turn], within: Within, overrun_at: float, on_overrun: Callable[[], None]
+    ) -> None:
         super().__init__(self._produce, f"a pack of {turns[0].grant.request_id}")
         self._waiting = list(reversed(turns))
         self._within = within
         self._on_overrun = on_overrun
-        self._overrun_at = time.monotonic() + OVERRUN_S
+        self._overrun_at = overrun_at
         self._beginning = threading.Lock()
         self.now: Turn | None = None
         self.overdue: Turn | None = None
@@ -174,7 +203,7 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
 
     def _begin(self) -> Turn | None:
         with self._beginning:
-            if not self._waiting:
+            if self._left or not self._waiting:
                 return None
             self.now = self._waiting.pop()
             self.now.began_at = time.monotonic()
@@ -188,12 +217,14 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
                     return
 
     def _remaining_s(self) -> float:
+        if not self._handed.empty():
+            return OVERRUN_S  # that is stored first, whoever's it is
         now = time.monotonic()
         if now >= self._overrun_at:
             self._overrun_at = float("inf")
             self._on_overrun()
         turn = self.now
-        if turn is None or turn.began_at is None or turn.is_through:
+        if turn is None or turn.began_at is None or turn.has_ended:
             return OVERRUN_S
         self._limit_s = turn.grant.ends_in_ms / 1000
         if turn.began_at + self._limit_s <= now:
@@ -206,15 +237,16 @@ def _run(turn: Turn) -> Iterator[tuple[Turn, Chunk]]:
     """One turn, in a context of its own."""
     own = contextvars.copy_context()
     chunks = turn.chunks()
-    try:
-        while (chunk := own.run(next, chunks, None)) is not None:
-            yield turn, chunk
-    except (Abandoned, GeneratorExit):
-        raise  # nobody waits for it any more
-    except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
-        turn.end(error)
-    else:
-        turn.end()
+    while True:
+        try:
+            chunk = own.run(next, chunks, None)
+        except Abandoned:
+            raise  # nobody waits for it any more
+        except BaseException as error:  # noqa: BLE001 - the collector's boundary: whatever it raises is its outcome
+            return turn.end(error)
+        if chunk is None:
+            return turn.end()
+        yield turn, chunk
 
 
 class TakingTurns:
@@ -230,7 +262,9 @@ class TakingTurns:
         self._process = process
         self._open = list(turns)
         self._within = within
+        self._overrun_at = time.monotonic() + OVERRUN_S
         self._in_turn: InTurn | None = None
+        self._reason: str | None = None
         self._stopped: Attempt | None = None
 
     def execute(self) -> Ended:
@@ -246,11 +280,14 @@ class TakingTurns:
         return Ended(attempt=self._stopped, next=following)
 
     def _told(self, reason: str) -> None:
+        self._reason = reason  # it is said once, perhaps between two helper threads
         if self._in_turn is not None:
             self._in_turn.stop(reason)
 
     def _take(self, waiting: Sequence[Turn]) -> None:
-        self._in_turn = call = InTurn(waiting, self._within, self._give_up_the_rest)
+        self._in_turn = call = InTurn(waiting, self._within, self._overrun_at, self._give_up_the_rest)
+        if self._reason is not None:
+            call.stop(self._reason)
         try:
             for turn, chunk in call.chunks(OVERRUN_S, self._process.threads):
                 self._store(turn, chunk)
@@ -263,9 +300,9 @@ class TakingTurns:
     def _store(self, turn: Turn, chunk: Chunk) -> None:
         try:
             with self._process.ledger.answering():
-                turn.store(chunk)
+                turn.take(chunk)
         except ENDS_A_TURN as error:
-            turn.end(error)
+            turn.strike(error)
             raise
 
     def _end_now(self, call: InTurn, error: Exception) -> None:
@@ -276,10 +313,10 @@ class TakingTurns:
             log.warning("a pack's thread was left behind hanging; this process has %d of those", hanging)
         struck = call.now if isinstance(error, Stopped) else call.overdue
         if struck is not None and not struck.is_through:
-            struck.end(error)
+            struck.strike(error)
             self._stopped = struck.conclude() if isinstance(error, Stopped) else self._stopped
-        if call.now is not None and not call.now.is_through:
-            self._hand_back([call.now])  # it has begun in this very moment, in a thread that is left behind
+        # One may have begun in this very moment, in a thread that is left behind, where chunks may lie unstored, too.
+        self._hand_back([turn for turn in self._open if turn.began_at is not None and not turn.is_through])
         if isinstance(error, Stopped):
             self._hand_back(left)  # the ledger knows which of them nobody wants
 
@@ -291,7 +328,7 @@ class TakingTurns:
 
     def _hand_back(self, turns: Sequence[Turn]) -> None:
         for turn in turns:
-            turn.attempt, turn.is_through = Attempt(state="queued"), True
+            turn.hand_back()
         if turns:
             log.info("%d runs of a pack are called for one by one", len(turns))
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from celery_collectors.ledger import Grant
 from celery_collectors.worker.attempt import Attempt
 
+PAUSE_S = 0.2
 AT_ONCE = 100  # of one request in one call: no script should keep the ledger's server for long
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,15 @@ class Settler:
             self._waiting.append(Ended(grant, conclude, settled))
             begins, self._is_busy = not self._is_busy, True
         if begins:
-            self._executor.submit(self._work)
+            self._begin()
         await settled
+
+    def _begin(self) -> None:
+        try:
+            self._executor.submit(self._work)
+        except RuntimeError as error:  # no thread to be had
+            log.warning("what has ended is settled a moment later: %s", error)
+            asyncio.get_running_loop().call_later(PAUSE_S, self._begin)
 
     def _work(self) -> None:
         while batch := self._next():
@@ -89,9 +97,12 @@ class Settler:
         except Exception as error:  # noqa: BLE001 - those that end next must be settled, whatever it was
             self._drop(*(one.grant.held for one in ended))
             log.warning("%d runs could not be settled; their leases will lapse instead: %r", len(ended), error)
-        loop = ended[0].settled.get_loop()
-        with suppress(RuntimeError):  # that loop was left, and has ended since
-            loop.call_soon_threadsafe(_release, [one.settled for one in ended])
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+        for one in ended:
+            by_loop[one.settled.get_loop()].append(one.settled)
+        for loop, settled in by_loop.items():
+            with suppress(RuntimeError):  # that loop was left, and has ended since
+                loop.call_soon_threadsafe(_release, settled)
 
 
 def _release(settled: Sequence[asyncio.Future[None]]) -> None:

@@ -15,7 +15,8 @@ from celery import Task
 from celery._state import _task_stack
 
 from celery_collectors.dispatch import HEADER, order_of
-from celery_collectors.errors import Stopped
+from celery_collectors.errors import ConfigurationError, Stopped
+from celery_collectors.worker.arguments import has_references, referred, resolved
 from celery_collectors.worker.attempt import Attempt, for_celery
 from celery_collectors.worker.bounded import Within
 from celery_collectors.worker.pack import execute_pack
@@ -54,7 +55,23 @@ class CollectorsTask(Task):  # type: ignore[misc]
         with process.soft_limit.held_off():
             return self._execute(process, order, (args, kwargs))
 
+    def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
+        """Send it as an ordinary task, large arguments by reference."""
+        if not self.app.conf.task_always_eager and HEADER not in (options.get("headers") or {}):
+            args, kwargs = self._by_reference(args or (), kwargs or {})
+        return super().apply_async(args, kwargs, *more, **options)
+
+    def _by_reference(self, args: Any, kwargs: Any) -> Arguments:
+        try:
+            light, named = referred(self.collectors_runtime.here(), args, kwargs)
+        except ConfigurationError:  # there is no ledger, which a plain task can do without
+            return args, kwargs
+        return tuple(light), named
+
     def _plainly(self, *args: Any, **kwargs: Any) -> Any:
+        if has_references(args, kwargs):
+            given, kwargs = resolved(self.collectors_runtime.here(), self.name, args, kwargs)
+            args = tuple(given)
         result = self.run(*args, **kwargs)
         if not self.request.called_directly and inspect.iscoroutine(result):
             return anyio.run(_awaited, result)  # sent as an ordinary task, where nobody could await it

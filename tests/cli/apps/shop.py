@@ -1,6 +1,7 @@
 """An app whose sources do everything that sources do. The broker in its code does not exist."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -72,6 +73,14 @@ def odd(topic):
     yield {"price": Decimal("1.10"), "at": datetime(2026, 1, 2, tzinfo=UTC), "sign": "\x9b31m", "raw": b"raw"}
     for number in range(int(topic.partition(":")[2])):
         yield f"{number:0>1000}"
+
+
+@collectors.collector(topics="stuck:*", timeout=120)
+def stuck(topic):
+    """Waits for a file, in a slot of its own."""
+    while not Path(topic.partition(":")[2]).exists():
+        time.sleep(0.02)
+    return ["at last"]
 
 
 @collectors.process

@@ -1,0 +1,299 @@
+"""``collectors up`` and the parts alone: what runs, what comes back, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from celery_collectors.embedded import Home
+from celery_collectors.up import voices
+from celery_collectors.up.voices import Voices
+from tests.cli.conftest import Running, Shell, until
+from tests.servers.server import free_ports
+
+SHOP = ("--app", "shop")
+READY = r"ready: 1 worker on the queue collectors\.shop\.v1"
+
+
+@pytest.fixture
+def seat(cold: Shell) -> Iterator[Shell]:
+    """A shell whose user has no password for Flower yet."""
+    cold.variables["XDG_STATE_HOME"] = str(cold.home.parent / "state")
+    return cold
+
+
+def _up(shell: Shell, *arguments: str) -> Running:
+    return shell.start(*SHOP, "up", "--no-web", *arguments)
+
+
+def _plain(shell: Shell, *arguments: str) -> Running:
+    """A worker only, and it is there."""
+    running = _up(shell, "--no-flower", "--concurrency", "1", *arguments)
+    running.prints(READY)
+    return running
+
+
+def _workers(shell: Shell) -> list[psutil.Process]:
+    """The first process of each worker."""
+    pids = [int(line.split()[0]) for line in shell.processes()]
+    found = [psutil.Process(pid) for pid in pids]
+    mains = [p for p in found if " worker " in " ".join(p.cmdline()) and "celery" in " ".join(p.cmdline())]
+    return [p for p in mains if p.ppid() not in {other.pid for other in mains}]
+
+
+def _log(shell: Shell) -> str:
+    """What the engine's supervisor says."""
+    return Home(shell.home).supervisor_log.read_text(encoding="utf-8")
+
+
+def _nothing_is_left(shell: Shell, within_s: float = 15.0) -> None:
+    until(lambda: not shell.processes(), f"nothing is left: {shell.processes()}", within_s)
+
+
+@pytest.mark.heavy
+def test_the_whole_set_answers_and_leaves_nothing_behind(seat: Shell) -> None:
+    port = str(free_ports(1)[0])
+    running = _up(seat, "--workers", "2", "--concurrency", "2", "--flower-port", port)
+    login = running.prints(r"Flower: (http://\S+), user collectors, password (\S+) \(shown this once, kept in (.+)\)")
+    running.prints(r"ready: 2 workers on the queue collectors\.shop\.v1")
+    running.prints(rf"ready: Flower answers at http://127\.0\.0\.1:{port}")
+    assert seat.collect("fast:food").code == 0
+    assert "worker 1 started" not in _log(seat), "the engine starts none beside ours"
+    assert stat.S_IMODE(Path(login[3]).stat().st_mode) == 0o600
+    assert not [p for p in psutil.process_iter() if login[2] in " ".join(_argv(p))]
+    assert "FLOWER_BASIC_AUTH" not in _workers(seat)[0].environ()
+    for label in ("worker-1", "worker-2", "  flower", "      up"):
+        assert re.search(f"^{label}: ", running.out, re.MULTILINE), running.out
+    running.process.terminate()
+    assert running.done().code == 0
+    assert running.out.endswith("up: stopped\n")
+    assert seat.processes() == []
+    again = _up(seat, "--flower-port", port)
+    again.prints(rf"user collectors, password in {re.escape(login[3])}")
+    again.interrupt()
+    assert again.done().code == 0
+    assert login[2] not in again.out
+
+
+def _argv(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_what_is_killed_comes_back(seat: Shell) -> None:
+    running = _plain(seat)
+    (before,) = _workers(seat)
+    before.kill()
+    running.prints("the worker ended with status -9: started again")
+    (after,) = until(lambda: _workers(seat), "another worker")
+    assert after.pid != before.pid
+    assert seat.collect("fast:food").code == 0
+    running.process.terminate()
+    assert running.done().code == 0
+
+
+@pytest.mark.heavy
+def test_flower_comes_back_too(seat: Shell) -> None:
+    port = free_ports(1)[0]
+    running = _up(seat, "--concurrency", "1", "--flower-port", str(port))
+    running.prints("ready: Flower answers")
+    (flower,) = [p for p in psutil.process_iter() if f"--port={port}" in _argv(p)]
+    flower.kill()
+    running.prints("Flower ended with status -9: started again")
+    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "Flower's return")
+    running.process.terminate()
+    assert running.done().code == 0
+    assert seat.processes() == []
+
+
+def test_killed_itself_it_leaves_nothing_behind(seat: Shell) -> None:
+    running = _plain(seat)
+    assert len(seat.processes()) >= 5
+    running.process.kill()
+    _nothing_is_left(seat)
+
+
+@pytest.mark.heavy
+def test_one_that_only_crashes_ends_all_and_its_last_words_are_said(seat: Shell) -> None:
+    running = _up(seat, "--no-flower", "--", "--no-such-option")
+    done = running.done()
+    assert done.code == 1
+    said = "error: the worker ended 5 times within 10 s of its start, the last time with status 2; it said: "
+    assert said in done.err
+    assert "No such option" in done.err
+    _nothing_is_left(seat)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_to_stop_it_lets_what_runs_end(seat: Shell, tmp_path: Path, number: int) -> None:
+    running = _plain(seat)
+    asked = seat.start(*SHOP, "collect", f"stuck:{tmp_path / 'gate'}")
+    asked.says("stuck: running")
+    os.kill(running.process.pid, number)
+    running.prints("stopping: what the worker runs has 10 s to end; Ctrl-C again ends it at once")
+    (tmp_path / "gate").touch()
+    assert asked.done().code == 0, "the engine lives as long as somebody uses it"
+    assert running.done().code == 0
+    _nothing_is_left(seat)
+
+
+@pytest.mark.heavy
+def test_told_twice_it_does_not_wait(seat: Shell, tmp_path: Path) -> None:
+    running = _plain(seat, "--grace", "10m")
+    request_id = seat.collect(f"stuck:{tmp_path / 'never'}", "--detach").out.strip()
+    until(lambda: seat.show(request_id)["outcomes"]["stuck"]["state"] == "running", "it runs")
+    running.interrupt()
+    running.prints("has 600 s to end")
+    running.interrupt()
+    running.prints("the worker did not end: killed")
+    assert running.process.wait(30) == 0
+    seat.run(*SHOP, "requests", "cancel", request_id)
+    _nothing_is_left(seat)
+
+
+def test_told_to_stop_before_it_has_started(seat: Shell) -> None:
+    running = _up(seat, "--no-flower")
+    until((seat.home / "status.json").exists, "the engine is starting")
+    running.process.terminate()
+    assert running.done().code == 0
+    _nothing_is_left(seat)
+
+
+def test_a_taken_port_is_said_before_anything_starts(seat: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = seat.run(*SHOP, "up", "--no-web", "--flower-port", str(port))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines() == [
+        f"error: Flower can't have port {port} on 127.0.0.1: something listens there already",
+        "hint: choose another with --flower-port, or end what has it (another 'collectors up'?)",
+    ]
+    assert not seat.home.exists()
+
+
+@pytest.mark.heavy
+def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) -> None:
+    first, second = _plain(seat), _plain(seat)
+    assert len(_workers(seat)) == 2
+    first.interrupt()
+    assert first.done().code == 0
+    assert seat.collect("fast:food").code == 0
+    assert "worker 1 started" not in _log(seat)
+    second.interrupt()
+    assert second.done().code == 0
+    _nothing_is_left(seat)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["up", "extra"], "'extra' is one argument too many"),
+        (["up", "--workers", "0"], "0 is not in the range"),
+        (["up", "--port", "70000"], "a port is a number from 1 to 65535, not '70000'"),
+        (["web", "--port", "x"], "a port is a number from 1 to 65535, not 'x'"),
+        (["up", "--grace", "soon"], "'soon' is not a duration"),
+        (["worker", "--pool", "gevent"], "'gevent' is not one of"),
+    ],
+)
+def test_what_can_not_be_is_refused(seat: Shell, arguments: list[str], says: str) -> None:
+    done = seat.run(*SHOP, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert not seat.home.exists()
+
+
+def test_servers_that_do_not_answer_are_said(seat: Shell) -> None:
+    seat.variables |= {"CELERY_BROKER_URL": "amqp://u:pw@127.0.0.1:1//", "COLLECTORS_LEDGER": "redis://127.0.0.1:1/1"}
+    done = seat.run(*SHOP, "up", "--no-flower", "--no-web")
+    assert (done.code, done.out) == (5, "")
+    assert "error: the broker at" in done.err and "pw" not in done.err
+
+
+# One part alone
+
+
+@pytest.mark.heavy
+def test_a_worker_alone_on_the_engine(seat: Shell) -> None:
+    running = seat.start(*SHOP, "worker", "--pool", "threads", "--concurrency", "2")
+    running.prints(" ready\\.")
+    assert seat.collect("fast:food").code == 0
+    assert "worker 1 started" not in _log(seat)
+    running.process.terminate()
+    assert running.done().code == 0
+    _nothing_is_left(seat)
+
+
+def test_a_worker_alone_on_servers_becomes_celerys_own(seat: Shell, ledger_url: str) -> None:
+    """So that in a container it is the first process, and has every signal to itself."""
+    seat.variables |= {"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": ledger_url}
+    running = seat.start(*SHOP, "worker", "--concurrency", "1")
+    running.says(" ready\\.")
+    assert "celery" in psutil.Process(running.process.pid).cmdline()
+    running.process.terminate()
+    assert running.done().code == 0
+
+
+@pytest.mark.heavy
+def test_a_worker_that_can_not_start_alone(seat: Shell) -> None:
+    done = seat.start(*SHOP, "worker", "--", "--no-such-option").done()
+    assert (done.code, "No such option" in done.out) == (1, True)
+    assert "error: the worker ended with status 2" in done.err
+    _nothing_is_left(seat)
+
+
+def test_a_sweeper_ends_what_nobody_works_on(seat: Shell, ledger_url: str) -> None:
+    seat.variables |= {"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": ledger_url}
+    running = seat.start(*SHOP, "sweeper")
+    running.says("sweeping the ledger of shop; Ctrl-C stops it")
+    request_id = seat.collect("fast:food", "--detach", "--deadline", "200ms").out.strip()
+    until(lambda: seat.show(request_id)["state"] == "failed", "the deadline ends it")
+    running.interrupt()
+    assert running.done().code == 0
+
+
+# Voices
+
+
+def test_lines_are_left_out_rather_than_that_anybody_waits() -> None:
+    read, write = os.pipe()
+    with os.fdopen(read) as reader, os.fdopen(write, "w") as full:
+        speaking = Voices(["one"], stream=full)
+        for number in range(voices.WAITING_LINES * 2):
+            speaking.say("one", f"{number} {'x' * 80}")
+        seen: list[str] = []
+        drain = threading.Thread(target=lambda: seen.extend(iter(reader.readline, "")), daemon=True)
+        drain.start()
+        until(lambda: "lines left out" in "".join(seen[-1:]), "what was left out is said")
+        speaking.close()
+        assert seen[0].startswith("one: 0 x")
+
+
+def test_a_line_can_not_act_on_the_terminal() -> None:
+    import doctest
+
+    assert doctest.testmod(voices).failed == 0
+    assert "\x1b" not in voices.visible("\x1b]0;title\x07")
+
+
+@pytest.mark.heavy
+def test_a_reader_that_goes_away_ends_nothing(seat: Shell) -> None:
+    command = f"{sys.executable} -P -m celery_collectors.cli --app shop up --no-web --no-flower | head -n 1"
+    running = seat.start_command(["/bin/sh", "-c", command])
+    until(lambda: _workers(seat), "its worker")
+    assert seat.collect("fast:food").code == 0
+    os.killpg(running.process.pid, signal.SIGTERM)
+    running.process.wait(30)
+    _nothing_is_left(seat)
