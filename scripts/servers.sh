@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced in the root: `provide_servers` sees to a Redis and a RabbitMQ for the tests, by the first of these that works: URLs that
 # are given, programs on this machine, apt-get, docker. The tests start and stop programs themselves; what runs is never touched.
+# `provide_browser` does the same for Chromium, of which there is no container: without it the tests of the page are skipped.
 
 provide_servers() {
     # shellcheck disable=SC2046 # names without spaces
@@ -8,6 +9,10 @@ provide_servers() {
     for program in $(lacking); do
         run_in_docker "$program" || fail "$(ways_to_get "$(lacking | paste -sd ' ' -)")"
     done
+}
+
+provide_browser() {
+    command -v chromium chromium-browser google-chrome >/dev/null || install_by_apt chromium || true
 }
 
 lacking() {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,12 +14,19 @@ from celery import Celery, current_task
 
 from celery_collectors.client import Client
 from celery_collectors.dispatch import PACK_TASK, PRIORITIES
-from celery_collectors.errors import DeclarationError, NoLedgerError, RequestError, RequestUnknown
+from celery_collectors.errors import (
+    DeclarationError,
+    IdempotencyError,
+    NoLedgerError,
+    RequestError,
+    RequestUnknown,
+)
 from celery_collectors.events import Hook
 from celery_collectors.explain import Explanation, explain
 from celery_collectors.handle import Request
 from celery_collectors.ledger import WorkerBeat
-from celery_collectors.ledger.reading import Page
+from celery_collectors.ledger.finding import Page, Wanted
+from celery_collectors.ledger.tally import Tally, tally
 from celery_collectors.local import run_local
 from celery_collectors.model import Policy, Report
 from celery_collectors.plan import Plan, as_names, as_uuid, check_key, check_times, check_word, make_plan
@@ -277,7 +285,7 @@ class Collectors:
             only: Ask just these subcollectors.
             key: Idempotency key: the same key gives the same request. Inside a task it defaults to the task's
                 id and the question, so that a task delivered twice opens one request.
-            request_id: A UUID of your own for the request.
+            request_id: A UUID of your own for the request. With a key, that belongs to this id alone.
             priority: ``low``, ``normal`` or ``high``.
             messages: ``auto`` or ``each``; by default that of the settings.
 
@@ -294,6 +302,8 @@ class Collectors:
         check_key(key)
         plan = self._plan(topic, Policy(min_ok=min_ok, required=as_names("required", required), first=first), only)
         asked_id = None if request_id is None else as_uuid(request_id)
+        if key is not None and asked_id is not None and self.client.ledger.reserve(key, asked_id) != asked_id:
+            raise IdempotencyError(f"the key {key!r} belongs to another request; give a new question a new key")
         request_id = self.client.ask(
             plan,
             deadline_s=deadline_s,
@@ -387,14 +397,44 @@ class Collectors:
             raise RequestUnknown(request_id)
         return handle
 
-    def list(self, limit: int = 20, cursor: str | None = None) -> Page:
+    def list(
+        self,
+        limit: int = 20,
+        cursor: str | None = None,
+        *,
+        topic: str | None = None,
+        state: str | Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Page:
         """Return the newest requests, and a cursor to go on from.
+
+        With a filter a page may be shorter than ``limit`` although there are more: the cursor says so.
 
         Args:
             limit: How many at most.
             cursor: From the page before.
+            topic: Only topics that match this glob.
+            state: Only requests in this state, or one of these.
+            since, until: Only requests opened between these times; a retry opens a request again.
         """
-        return self.client.reader.page(limit, cursor)
+        wanted = Wanted(topic=topic, states=frozenset(as_names("state", state)), since=since, until=until)
+        return self.client.reader.page(
+            limit,
+            cursor,
+            wanted=wanted.takes if wanted else None,
+            since_ms=since.timestamp() * 1000 if since else 0.0,
+        )
+
+    def tallies(self, newest: int = 100) -> Mapping[str, Tally]:
+        """Return how each declared collector did in the newest requests, by its name.
+
+        Args:
+            newest: How many requests to count.
+        """
+        ids = [one.request_id for one in self.list(newest).requests]
+        found = dict(zip(ids, self.client.reader.outcomes(ids), strict=True))
+        return {name: tally(name, found) for name in self.registry.collectors}
 
     def workers(self) -> Sequence[WorkerBeat]:
         """Return the workers that reported themselves in the last half minute."""

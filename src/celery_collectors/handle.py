@@ -118,6 +118,17 @@ class Request:
             if not found and self._is_over():
                 return
 
+    def happened(self, after: str = "0") -> list[Event]:
+        """Return what has happened after an event, up to 500 events at once; waits for nothing.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold the request.
+        """
+        found = self._reader.events(self.id, after)
+        if not found:
+            self._is_over()  # past the deadline whoever looks lets the ledger end it
+        return found
+
     def _is_over(self) -> bool:
         state = self.state
         if state is RequestState.UNKNOWN:

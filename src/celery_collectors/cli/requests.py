@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from celery_collectors.cli.wanted import Wanted
     from celery_collectors.events import Event
     from celery_collectors.handle import Request
-    from celery_collectors.ledger.reading import Summary
+    from celery_collectors.ledger.finding import Summary
     from celery_collectors.model import Report
 
 PREFIX_MIN_CHARS = 6

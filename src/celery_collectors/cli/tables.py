@@ -15,7 +15,7 @@ from celery_collectors.cli.text import printable, seconds_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from celery_collectors.ledger.reading import Summary
+    from celery_collectors.ledger.finding import Summary
     from celery_collectors.model import ErrorInfo, Outcome, Report
 
 _WIDE = 110  # from here on errors have a column; below they stand under the table

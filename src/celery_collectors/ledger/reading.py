@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from itertools import chain, count, islice
+from itertools import chain, count, islice, takewhile
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from redis import Redis
 from celery_collectors.errors import PayloadError, RequestUnknown
 from celery_collectors.events import Event
 from celery_collectors.ledger.choice import Ended
+from celery_collectors.ledger.finding import Page, Summary, summarised
 from celery_collectors.ledger.ledger import Ledger
 from celery_collectors.ledger.records import RecordView, WorkerBeat
 from celery_collectors.ledger.stored import HEAD, head_of, records_of
@@ -28,38 +28,13 @@ from celery_collectors.model import (
     RequestState,
     RunState,
     at,
-    rfc3339,
 )
 from celery_collectors.payloads import PayloadStore, Value
 from celery_collectors.payloads.codec import decode_result
 
 READ_AT_ONCE = 200
+LOOK_AT_MOST = 5000  # of requests that a list with a filter passes over, a tenth of a second's work
 SILENT_S = 15  # five beats
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a list of requests."""
-
-    request_id: str
-    topic: str
-    state: RequestState
-    created_at: datetime | None
-    finished_at: datetime | None
-    runs: int
-    open: int
-    missing: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as JSON-able data."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found | {"created_at": rfc3339(self.created_at), "finished_at": rfc3339(self.finished_at)}
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some summaries, newest first, and the cursor with which the list goes on (``None`` at its end)."""
-
-    requests: list[Summary]
-    cursor: str | None
 
 
 class Reader:
@@ -255,38 +230,59 @@ class Reader:
 
     # Lists and events -----------------------------------------------------------------------------
 
-    def page(self, limit: int = 20, cursor: str | None = None) -> Page:
+    def page(
+        self,
+        limit: int = 20,
+        cursor: str | None = None,
+        *,
+        wanted: Callable[[Summary], bool] | None = None,
+        since_ms: float = 0.0,
+    ) -> Page:
         """Requests, newest first, merged over all shards.
 
         Args:
             limit: How many at most.
             cursor: From the page before.
+            wanted: Says which to list. Some thousands are looked at, whatever is found; the cursor goes on from there.
+            since_ms: Where the list ends.
         """
+        found: list[Summary] = []
+        looked_at = 0
+        while True:
+            rows, more = self._rows(READ_AT_ONCE if wanted else limit, cursor, since_ms)
+            for (score, request_id), summary in zip(rows, self._summaries([row[1] for row in rows]), strict=True):
+                cursor = f"{score:.0f}:{request_id}"
+                if summary is not None and (wanted is None or wanted(summary)):
+                    found.append(summary)
+                if len(found) == limit:
+                    return Page(found, cursor if more or (score, request_id) != rows[-1] else None)
+            looked_at += len(rows)
+            if not more or wanted is None or looked_at >= LOOK_AT_MOST:
+                return Page(found, cursor if more else None)
+
+    def _rows(self, limit: int, cursor: str | None, since_ms: float) -> tuple[list[tuple[float, str]], bool]:
         found: list[tuple[float, str]] = []
         with self._ledger.answering() as client:
             for shard in self._ledger.shards:
-                found += islice(_older(client, f"{shard}:index", cursor), limit + 1)
+                rows = islice(_older(client, f"{shard}:index", cursor), limit + 1)
+                found += takewhile(lambda row: row[0] >= since_ms, rows)
         found.sort(reverse=True)
-        shown, more = found[:limit], len(found) > limit
-        summaries = [summary for _, request_id in shown if (summary := self._summary(request_id))]
-        return Page(summaries, f"{shown[-1][0]:.0f}:{shown[-1][1]}" if more else None)
+        return found[:limit], len(found) > limit
 
-    def _summary(self, request_id: str) -> Summary | None:
-        with self._ledger.answering() as client:
-            fields: Any = client.hmget(self._ledger.key("request", request_id), HEAD)
-        head = head_of(*fields)
-        if head is None:
-            return None
-        return Summary(
-            request_id=request_id,
-            topic=head["topic"],
-            state=RequestState(head["state"]),
-            created_at=at(head["created_at"]),
-            finished_at=at(head["finished_at"]) if "finished_at" in head else None,
-            runs=head["runs"],
-            open=head["open"],
-            missing=head["missing"],
-        )
+    def _summaries(self, request_ids: Sequence[str]) -> Iterator[Summary | None]:
+        with self._ledger.answering() as client, client.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.hmget(self._ledger.key("request", request_id), HEAD)
+            rows = pipe.execute()
+        return (summarised(one, head_of(*fields)) for one, fields in zip(request_ids, rows, strict=True))
+
+    def outcomes(self, request_ids: Sequence[str]) -> list[dict[str, Outcome]]:
+        """The outcomes of several requests' runs by name; of one that is gone, none."""
+        with self._ledger.answering() as client, client.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.hgetall(self._ledger.key("request", request_id))
+            found = pipe.execute()
+        return [{one.name: _outcome(one) for one in _run_records(fields)} for fields in found]
 
     def events(self, request_id: str, after: str = "0", *, block_s: float = 0.0) -> list[Event]:
         """The request's events after an id; waits up to ``block_s`` for the first."""
@@ -355,6 +351,12 @@ def _event(request_id: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Even
         "id": entry_id.decode(),
     }
     return msgspec.convert(known | (more[0] if more else {}), Event)
+
+
+def _run_records(fields: dict[bytes, bytes]) -> Iterator[RecordView]:
+    head = head_of(*(fields.get(name.encode()) for name in HEAD))
+    records = records_of(head, fields) if head is not None else {}
+    return (msgspec.convert(records[ref], RecordView) for ref in _runs(records))
 
 
 def _outcome(record: RecordView) -> Outcome:

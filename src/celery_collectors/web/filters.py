@@ -1,0 +1,64 @@
+"""The filters of the list, as they stand in the page's URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from celery_collectors.model import RequestState
+
+_CURSOR = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}")
+STATES = tuple(str(state) for state in RequestState if state is not RequestState.UNKNOWN)
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person chose; what can't be understood counts as not chosen."""
+
+    topic: str = ""
+    state: str = ""
+    since: str = ""
+    until: str = ""
+    cursor: str = ""
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Filters:
+        """From the URL."""
+        given = {name: query.get(name, "").strip() for name in cls.__struct_fields__}
+        return cls(
+            topic=given["topic"],
+            state=given["state"] if given["state"] in STATES else "",
+            since=given["since"] if _moment(given["since"]) else "",
+            until=given["until"] if _moment(given["until"]) else "",
+            cursor=given["cursor"] if _CURSOR.fullmatch(given["cursor"]) else "",
+        )
+
+    def wanted(self) -> dict[str, Any]:
+        """As the facade takes it; a word without a star is looked for anywhere in the topic."""
+        glob = self.topic if not self.topic or set("*?[") & set(self.topic) else f"*{self.topic}*"
+        return {
+            "topic": glob or None,
+            "state": self.state or (),
+            "since": _moment(self.since),
+            "until": _moment(self.until),
+        }
+
+    def said(self) -> dict[str, str]:
+        """As it stands in a URL, without the cursor."""
+        return {name: getattr(self, name) for name in ("topic", "state", "since", "until") if getattr(self, name)}
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states that there are to choose from."""
+        return STATES
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

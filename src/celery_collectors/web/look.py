@@ -1,0 +1,72 @@
+"""How the page writes states, times and sizes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE = Path(__file__).parent
+ICONS = {
+    "queued": "◌", "running": "▶", "retrying": "↻", "ok": "✓", "empty": "∅", "failed": "✗", "timed_out": "⧖",
+    "lost": "?", "cancelled": "⊘", "skipped": "»", "collecting": "▶", "gathering": "▶", "cleaning": "▶",
+    "processing": "▶", "complete": "✓", "partial": "◐",
+}  # fmt: skip
+
+
+def environment() -> Environment:
+    """The templates. Whatever they are given is shown as text: topics, items and tracebacks come from others."""
+    found = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+    found.filters |= {"icon": icon, "words": words, "seconds": seconds, "clock": clock, "size": size, "pretty": pretty}
+    return found
+
+
+def icon(state: str) -> str:
+    """A sign for a state, beside its word."""
+    return ICONS.get(str(state), "·")
+
+
+def words(state: str) -> str:
+    """A state as it is read: ``timed out``."""
+    return str(state).replace("_", " ")
+
+
+def seconds(duration_s: float | None) -> str:
+    """A duration.
+
+    >>> seconds(0.512), seconds(75.2), seconds(None)
+    ('0.51 s', '1 min 15 s', '–')
+    """
+    if duration_s is None:
+        return "–"
+    if duration_s < 60:
+        return f"{duration_s:.2f} s" if duration_s < 10 else f"{duration_s:.1f} s"
+    return f"{int(duration_s) // 60} min {int(duration_s) % 60} s"
+
+
+def clock(moment: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return "–" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes.
+
+    >>> size(999), size(2048)
+    ('999 B', '2.0 KiB')
+    """
+    amount = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def pretty(value: Any) -> str:
+    """A result or an item as JSON over several lines."""
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)

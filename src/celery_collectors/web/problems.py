@@ -1,0 +1,92 @@
+"""Every error as ``application/problem+json`` (RFC 9457), FastAPI's and Starlette's own included."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from celery_collectors import errors
+from celery_collectors.web.face import as_json
+from celery_collectors.web.open_requests import TooMany
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+STATUS: Mapping[type[Exception], int] = {  # the first that fits
+    errors.RequestUnknown: 404,
+    errors.RefusedError: 409,
+    errors.NoCollectorError: 409,  # a question like any other, which what the app declares stands against
+    errors.PolicyError: 409,
+    errors.RequestError: 422,
+    errors.PayloadError: 410,
+    errors.UnavailableError: 503,
+    TooMany: 429,
+}
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """One problem.
+
+    Args:
+        status: The HTTP status.
+        detail: What was wrong, and what to do next.
+        headers: Further headers.
+        more: Further fields.
+    """
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return Response(as_json(body), status, dict(headers or {}), "application/problem+json")
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Let an app answer all its errors so."""
+    app.add_exception_handler(errors.CollectorsError, _ours)
+    app.add_exception_handler(TooMany, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
+    return problem(status, str(error), headers, error=type(error).__name__)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [{"at": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
+    detail = "; ".join(f"{one['at']}: {one['message']}" for one in found)
+    return problem(422, detail, errors=found)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(error.status_code, error.detail, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods that there are at a path, over all its routes: the framework names those of the first."""
+    known = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+    return {
+        method
+        for method in known
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    log.error("an endpoint failed", exc_info=error)
+    return problem(500, "something went wrong here that we did not foresee; the server's log has the traceback")

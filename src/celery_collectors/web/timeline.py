@@ -1,0 +1,101 @@
+"""What happened to each run and stage, as bars on one scale of time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from celery_collectors.events import Event
+from celery_collectors.model import RUN_ENDED, Outcome, Report
+
+WIDTH = 1000.0
+AGAIN = frozenset({"retrying", "queued"})
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A stretch of time in one state, in thousandths of the whole."""
+
+    state: str
+    x: float
+    width: float
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One run or stage."""
+
+    name: str
+    state: str
+    bars: tuple[Bar, ...]
+    said: str
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows, how long the whole is, and where deadline and now are, if they are on it."""
+
+    rows: tuple[Row, ...]
+    whole_s: float
+    deadline_x: float | None
+    now_x: float | None
+
+
+def draw(report: Report, events: Sequence[Event], now_ms: float) -> Timeline:
+    """Draw a request's present generation.
+
+    Args:
+        report: The request's.
+        events: What has happened to it, all generations.
+        now_ms: The time now, as the ledger counts.
+    """
+    own = [event for event in events if event.generation == report.generation]
+    began_ms = float(own[0].at_ms) if own else _ms(report.created_at, now_ms)
+    ends_ms = max([float(event.at_ms) for event in own] or [began_ms]) if report.is_final else now_ms
+    deadline_ms = _ms(report.deadline_at, ends_ms)
+    last_ms = max(ends_ms if report.is_final else max(ends_ms, deadline_ms), began_ms + 1)
+    scale = WIDTH / (last_ms - began_ms)
+
+    def x(at_ms: float) -> float:
+        return round(max(0.0, min(WIDTH, (at_ms - began_ms) * scale)), 1)
+
+    # A stage's events have the name of its function; they come in the stages' order.
+    named = dict(zip(report.stages, dict.fromkeys(e.name for e in own if e.subject == "stage"), strict=False))
+
+    def rows(subject: str, outcomes: dict[str, Outcome]) -> Iterable[Row]:
+        for name, outcome in outcomes.items():
+            word = name if subject == "run" else named.get(name)
+            heard = [event for event in own if event.subject == subject and event.name == word]
+            stretches = list(_stretches(heard, began_ms if subject == "run" else None, ends_ms))
+            bars = tuple(Bar(state, x(a), max(round(x(b) - x(a), 1), 2.0)) for state, a, b in stretches)
+            said = ", ".join(f"{state} {(b - a) / 1000:.2f} s" for state, a, b in stretches) or "kept"
+            yield Row(name=name, state=str(outcome.state), bars=bars, said=f"{name}: {said}; {outcome.state}")
+
+    return Timeline(
+        rows=(*rows("run", report.outcomes), *rows("stage", report.stages)),
+        whole_s=(last_ms - began_ms) / 1000,
+        deadline_x=x(deadline_ms) if deadline_ms <= last_ms else None,
+        now_x=None if report.is_final else x(now_ms),
+    )
+
+
+def _stretches(heard: Sequence[Event], began_ms: float | None, ends_ms: float) -> Iterable[tuple[str, float, float]]:
+    """Each state with its beginning and end; an attempt that ran has the state that it ended in."""
+    if not heard and began_ms is None:
+        return
+    state, since_ms = "queued", began_ms if began_ms is not None else float(heard[0].at_ms)
+    for event in heard:
+        if event.at_ms > since_ms or state == "running":
+            yield _ended(state, event.state), since_ms, float(event.at_ms)
+        state, since_ms = event.state, float(event.at_ms)
+    if state not in RUN_ENDED:
+        yield state, since_ms, max(ends_ms, since_ms)
+
+
+def _ended(state: str, after: str) -> str:
+    if state != "running":
+        return state
+    return "failed" if after in AGAIN else after
+
+
+def _ms(moment: datetime | None, otherwise: float) -> float:
+    return otherwise if moment is None else moment.timestamp() * 1000
