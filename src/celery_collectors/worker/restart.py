@@ -16,7 +16,6 @@ import threading
 from typing import Any
 
 from billiard.pool import EX_RECYCLE
-from celery.apps.worker import Worker
 from celery.worker import state
 
 from celery_collectors.worker import began
@@ -37,6 +36,8 @@ class Restart:
     """
 
     def __init__(self, runtime: Runtime, worker: Any) -> None:
+        from celery.apps.worker import Worker  # a worker has it; whoever only asks would wait 50 ms for it
+
         self._runtime = runtime
         self._is_program = isinstance(worker, Worker) and threading.current_thread() is threading.main_thread()
         self._once = threading.Lock()
