@@ -18,6 +18,8 @@ from tests.web.conftest import Served
 
 pytestmark = pytest.mark.usefixtures("worker")
 
+NOBODYS = "00000000-0000-4000-8000-000000000000"  # the same in every process that shares the tests
+
 
 def ask(client: httpx.Client, topic: str, wait_s: int = 20, **more: Any) -> dict[str, Any]:
     answer = client.post("/v1/requests", json={"topic": topic, **more}, headers={"Prefer": f"wait={wait_s}"})
@@ -100,12 +102,12 @@ def test_a_question_that_cant_be_asked_says_why(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", f"/v1/requests/{uuid.uuid4()}", 404),
-        ("GET", f"/v1/requests/{uuid.uuid4()}/events", 404),
+        ("GET", f"/v1/requests/{NOBODYS}", 404),
+        ("GET", f"/v1/requests/{NOBODYS}/events", 404),
         ("GET", "/v1/requests/no-uuid", 422),
         ("GET", "/nowhere", 404),
         ("DELETE", "/v1/collectors", 405),
-        ("POST", f"/v1/requests/{uuid.uuid4()}/cancel", 404),
+        ("POST", f"/v1/requests/{NOBODYS}/cancel", 404),
     ],
 )
 def test_every_error_is_a_problem(client: httpx.Client, method: str, path: str, status: int) -> None:
