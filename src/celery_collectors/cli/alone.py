@@ -91,8 +91,9 @@ def flower(wanted: Wanted, /, *, host: str, port: int) -> None:
 @_HOST
 @click.option("--port", type=port_number, default=PORT, metavar="PORT", help="Its port. Default 8000.")
 @click.option("--keys", type=click.Path(path_type=Path), metavar="FILE", help="The file with the hashes of keys.")
+@click.option("--name", "names", multiple=True, metavar="HOST", help="A name by which it is called; can be repeated.")
 @click.pass_obj
-def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None) -> None:
+def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tuple[str, ...]) -> None:
     """Run the page and the HTTP interface until told to stop.
 
     Whoever can reach it from another machine needs a key, so another --host
@@ -108,7 +109,8 @@ def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None) -> None:
         raise Complaint("the page is not installed", hint="pip install 'celery-collectors[web]'")
     refuse_taken("the page", port, "--port", host)
     with opened(wanted, worker=True) as place:
-        import_module("celery_collectors.web.serve").serve(place.collectors, host=host, port=port, keys=keys)
+        served = import_module("celery_collectors.web.serve")
+        served.serve(place.collectors, host=host, port=port, keys=keys, hosts=names)
 
 
 @click.command(short_help="Do what is due, without consuming messages.")
