@@ -73,6 +73,7 @@ class Client:
         asked_id = request_id if key is None else self.ledger.reserve(key, made_up)
         request_id = asked_id or made_up
         plan = plan.named(made_up, request_id)
+        first = self._first(plan, request_id, messages, priority)
         opened = self.ledger.open(
             request_id,
             topic=plan.topic,
@@ -88,7 +89,7 @@ class Client:
             result_id=plan.result_id,
         )
         if opened or asked_id is None:  # an id that is only ours was opened by us, whatever became of the reply
-            self.publish([*self._first(plan, request_id, messages, priority), *opened.orders])
+            self.publish([*first, *opened.orders])
         elif (found := self.reader.report(request_id)).topic != plan.topic:
             raise IdempotencyError(f"that key or id belongs to a request for {found.topic!r}, not {plan.topic!r}")
         return request_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -86,11 +86,16 @@ class Keeper:
 
     def __init__(self) -> None:
         self.held: set[str] = set()
-        self.told: Callable[[str], None] | None = None
+        self.on_gone: dict[str, Callable[[str], None]] = {}
 
-    def hold_all(self, held: Sequence[Any], on_gone: Callable[[str], None]) -> None:
+    def hold_all(self, held: Mapping[Any, Callable[[str], None]]) -> None:
         self.held |= {one.ref for one in held}
-        self.told = on_gone
+        self.on_gone = {one.ref: on_gone for one, on_gone in held.items()}
+
+    def told(self, reason: str) -> None:
+        """As when the whole request is gone."""
+        for on_gone in self.on_gone.values():
+            on_gone(reason)
 
     def drop(self, *held: Any) -> None:
         self.held -= {one.ref for one in held}

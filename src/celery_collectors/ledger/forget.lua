@@ -4,7 +4,7 @@
 local head = get_head(A.request_id)
 if not head or not REQUEST_ENDED[head.state] or get_rec(head.id, 'result') then return answer({ forgotten = false }) end
 if still_follows(head) then return answer({ forgotten = false }) end
-look_soon(head.id, redis.call('HVALS', key('values', head.id)))
+if redis.call('EXISTS', STORED) == 1 then look_soon(head.id, redis.call('HVALS', key('values', head.id))) end
 for _, kind in ipairs(KINDS) do
   redis.call('UNLINK', key(kind, head.id))
 end

@@ -43,6 +43,7 @@ local function settle(one, value)
     hand_back(head, one.ref, rec, reply)
   else
     rec.run_ms = one.run_ms
+    if one.state == 'timed_out' then learn(rec.task, one.run_ms) end -- it is not short any more
     ask_again(head, one, value)
     delay_ms = fail(head, one.ref, rec, one.state, one.error, one.jitter, reply, one.again_ms)
   end

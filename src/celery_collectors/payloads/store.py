@@ -205,6 +205,10 @@ class PayloadWriter:
         self._held: list[Chunk] = []
         self._held_bytes = self._items = self._size = self._stored = 0
 
+    def stays_inline(self, more: int) -> bool:
+        """Whether what was taken, and so many bytes more, needs no place of its own."""
+        return self._size + more <= self._inline_bytes
+
     @property
     def has_stored(self) -> bool:
         """Whether anything may lie under the key."""

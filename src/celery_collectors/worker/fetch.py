@@ -118,7 +118,8 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
 
 def _leave_behind(process: Process, grant: Grant, attempt: Attempt, came_to: Reply | Verdict) -> None:
     """What an attempt has stored and nothing points to can go at once; else a sweeper finds it a little later."""
-    is_unwanted = attempt.value.key and (not came_to.kept or came_to.state == "failed")
+    is_of_chain = grant.call and not came_to.kept  # whose earlier answer may be what the next step gets: sift.lua looks
+    is_unwanted = attempt.value.key and not is_of_chain and (not came_to.kept or came_to.state == "failed")
     if not (attempt.leaves or is_unwanted):
         return
     try:

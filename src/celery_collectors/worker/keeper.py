@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from celery_collectors.errors import LedgerUnavailable
 from celery_collectors.ledger import Held, Ledger
@@ -36,12 +36,12 @@ class Keeper:
 
     def hold(self, held: Held, on_gone: Callable[[str], None]) -> None:
         """Keep a lease; ``on_gone(reason)`` is called, once, when the ledger says to stop."""
-        self.hold_all([held], on_gone)
+        self.hold_all({held: on_gone})
 
-    def hold_all(self, held: Iterable[Held], on_gone: Callable[[str], None]) -> None:
-        """Keep several leases; ``on_gone(reason)`` is called for each that is gone."""
+    def hold_all(self, held: Mapping[Held, Callable[[str], None]]) -> None:
+        """Keep several leases, each with what is called when it is gone."""
         with self._changed:
-            self._held.update(dict.fromkeys(held, on_gone))
+            self._held.update(held)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
                 self._thread.start()

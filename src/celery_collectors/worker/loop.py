@@ -75,7 +75,6 @@ class Loop:
 
         def start(guest: Guest) -> None:
             nonlocal unused
-            unused -= 1
             with self._lock:
                 if self._turning is None:
                     self._turning = Turning(self._slots.release)
@@ -83,6 +82,7 @@ class Loop:
                         target=self._watch, args=(self._turning,), name="collectors-loop-watch", daemon=True
                     ).start()
                 self._turning.start(guest)
+            unused -= 1
 
         try:
             yield unused, start

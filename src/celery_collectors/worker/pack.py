@@ -13,19 +13,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from celery_collectors.dispatch import each_of
-from celery_collectors.errors import CollectError, LedgerUnavailable, PayloadsUnavailable, Stopped
+from celery_collectors.errors import CollectError, PayloadsUnavailable, Stopped
 from celery_collectors.ledger import Grant
 from celery_collectors.payloads import PayloadWriter, Value, encode_items
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.attempt import Attempt, Ended, answered, as_items, failed
 from celery_collectors.worker.bounded import Bounded, Within
 from celery_collectors.worker.fetch import enter_context, fetch_together, payload_writer, settle_together
-from celery_collectors.worker.process import Process
+from celery_collectors.worker.process import UNWANTED, Process
 from celery_collectors.worker.run import OnLoop, call_of
 from celery_collectors.worker.threads import Abandoned, is_marked
 
@@ -203,9 +204,11 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
 
     def _begin(self) -> Turn | None:
         with self._beginning:
-            if self._left or not self._waiting:
+            wanted = [turn for turn in self._waiting if not turn.is_through]
+            if self._left or not wanted:
                 return None
-            self.now = self._waiting.pop()
+            self.now = wanted.pop()
+            self._waiting = wanted
             self.now.began_at = time.monotonic()
             return self.now
 
@@ -217,8 +220,6 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
                     return
 
     def _remaining_s(self) -> float:
-        if not self._handed.empty():
-            return OVERRUN_S  # that is stored first, whoever's it is
         now = time.monotonic()
         if now >= self._overrun_at:
             self._overrun_at = float("inf")
@@ -227,6 +228,8 @@ class InTurn(Bounded[tuple[Turn, Chunk]]):
         if turn is None or turn.began_at is None or turn.has_ended:
             return OVERRUN_S
         self._limit_s = turn.grant.ends_in_ms / 1000
+        if not self._handed.empty() and now < turn.began_at + self._limit_s + OVERRUN_S:
+            return OVERRUN_S  # what it has produced in time is stored first
         if turn.began_at + self._limit_s <= now:
             self.overdue = turn
             return 0.0
@@ -269,18 +272,25 @@ class TakingTurns:
 
     def execute(self) -> Ended:
         """Take them, in as many helper threads as it needs; the last call to the ledger may bring a stage with it."""
-        self._process.keeper.hold_all([turn.grant.held for turn in self._open], self._told)
+        self._process.keeper.hold_all({turn.grant.held: partial(self._told, turn) for turn in self._open})
         try:
             while waiting := [turn for turn in self._open if not turn.is_through]:
                 self._take(waiting)
             following = self._settle(go_on=True)
-        except LedgerUnavailable:
+        except Exception:
             self._process.keeper.drop(*(turn.grant.held for turn in self._open))
-            raise  # nothing can be settled: the leases lapse, and the runs are fetched again
+            raise  # as when the ledger is away: the leases lapse, and the runs are fetched again
         return Ended(attempt=self._stopped, next=following)
 
-    def _told(self, reason: str) -> None:
-        self._reason = reason  # it is said once, perhaps between two helper threads
+    def _told(self, turn: Turn, reason: str) -> None:
+        """A lease is gone: with it the whole pack, if nobody wants its request, else this one run."""
+        if reason in UNWANTED:
+            self._reason = reason  # it is said once, perhaps between two helper threads
+        elif turn.is_through:
+            return  # it was settled in this very moment
+        elif turn.began_at is None:
+            turn.hand_back()  # it must not begin any more
+            return
         if self._in_turn is not None:
             self._in_turn.stop(reason)
 
@@ -295,7 +305,7 @@ class TakingTurns:
             self._end_now(call, error)
         except RuntimeError as error:  # no thread to be had
             log.warning("a pack can't be run here, and is called for again: %s", error)
-            self._hand_back(call.give_up())
+            self._hand_back([turn for turn in self._open if not turn.is_through])
 
     def _store(self, turn: Turn, chunk: Chunk) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -151,13 +151,13 @@ class OnLoop:
             outcome = error
         if self._told is not None:
             outcome = Stopped(self._told)
-        conclude = partial(_conclude, process, outcome, writer, time.monotonic() - started)
+        conclude: Callable[[], Attempt] = partial(_conclude, process, outcome, writer, time.monotonic() - started)
+        if isinstance(outcome, _Output) and outcome.is_large:
+            conclude = await _concluded(process, conclude)
         await _settler(process).settle(grant, conclude)
 
 
-async def _collect(
-    process: Process, call: Callable[[], Any], grant: Grant, writer: PayloadWriter
-) -> Callable[[], Value]:
+async def _collect(process: Process, call: Callable[[], Any], grant: Grant, writer: PayloadWriter) -> _Output:
     enter_context(grant)
     buffer = ItemBuffer(of=grant.name)
     some: list[Any] = []
@@ -167,14 +167,39 @@ async def _collect(
             chunk, some = buffer.add(some), []
             if chunk is not None:
                 await process.loop.in_thread(partial(writer.add, chunk))
-    return partial(_finish, writer, (buffer.add(some), buffer.flush()))
+    return _Output(writer, [chunk for chunk in (buffer.add(some), buffer.flush()) if chunk is not None])
 
 
-def _finish(writer: PayloadWriter, rest: Iterable[Chunk | None]) -> Value:
-    for chunk in rest:
-        if chunk is not None:
-            writer.add(chunk)
-    return writer.close()
+class _Output:
+    """What a coroutine has produced, the last of it not stored yet."""
+
+    def __init__(self, writer: PayloadWriter, rest: Sequence[Chunk]) -> None:
+        self._writer = writer
+        self._rest = rest
+
+    @property
+    def is_large(self) -> bool:
+        """Whether storing it takes the time that a store takes."""
+        return not self._writer.stays_inline(sum(len(chunk.data) for chunk in self._rest))
+
+    def __call__(self) -> Value:
+        """Store it, and return what the ledger keeps for it."""
+        for chunk in self._rest:
+            self._writer.add(chunk)
+        return self._writer.close()
+
+
+async def _concluded(process: Process, conclude: Callable[[], Attempt]) -> Callable[[], Attempt]:
+    """Store what is large beside the settling, for which runs of other requests wait, too."""
+    try:
+        attempt: Attempt = await process.loop.in_thread(conclude)
+    except Exception as error:  # noqa: BLE001 - the settler meets it, and says so
+        return partial(_never, error)
+    return lambda: attempt
+
+
+def _never(error: Exception) -> Attempt:
+    raise error  # not stored again: what was taken before would be there twice
 
 
 def _settler(process: Process) -> Settler:

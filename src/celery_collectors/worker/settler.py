@@ -92,17 +92,29 @@ class Settler:
         return batch
 
     def _settle_some(self, ended: Sequence[Ended]) -> None:
+        concluded = [(one.grant, attempt) for one in ended if (attempt := self._concluded(one)) is not None]
         try:
-            self._settle([(one.grant, one.conclude()) for one in ended])
-        except Exception as error:  # noqa: BLE001 - those that end next must be settled, whatever it was
-            self._drop(*(one.grant.held for one in ended))
-            log.warning("%d runs could not be settled; their leases will lapse instead: %r", len(ended), error)
+            if concluded:
+                self._settle(concluded)
+        except BaseException as error:  # noqa: BLE001 - those that end next must be settled, whatever it was
+            self._give_up([grant for grant, _ in concluded], error)
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for one in ended:
             by_loop[one.settled.get_loop()].append(one.settled)
         for loop, settled in by_loop.items():
             with suppress(RuntimeError):  # that loop was left, and has ended since
                 loop.call_soon_threadsafe(_release, settled)
+
+    def _concluded(self, one: Ended) -> Attempt | None:
+        try:
+            return one.conclude()
+        except BaseException as error:  # noqa: BLE001 - likewise; and its neighbours have done nothing wrong
+            self._give_up([one.grant], error)
+            return None
+
+    def _give_up(self, grants: Sequence[Grant], error: BaseException) -> None:
+        self._drop(*(grant.held for grant in grants))
+        log.warning("%d runs could not be settled; their leases will lapse instead: %r", len(grants), error)
 
 
 def _release(settled: Sequence[asyncio.Future[None]]) -> None:

@@ -56,7 +56,11 @@ def _execute_several(process: Process, grant: Grant, within: Within, given: Argu
     data = _given(process, process.reader, grant)
     several = InOneGo(process, grant, Data(data, given), within)
     last = bounded_attempt(process, grant, Bounded(several.produce, f"{grant.name} {grant.request_id}", kill=False))
-    ended = several.conclude(last)
+    try:
+        ended = several.conclude(last)
+    except Exception:
+        process.keeper.drop(grant.held)
+        raise  # as when the ledger is away: the lease lapses, and the stage is fetched again
     return Ended(attempt=ended[-1][1], next=settle_together(process, ended, go_on=True).next)
 
 
