@@ -76,9 +76,10 @@ def commits(request: Request) -> Counter[tuple[int, str]]:
 
 def _stream(request: Request) -> Iterator[Event]:
     """All events there are; ``request.events()`` ends with the request, and would hide what came after that."""
-    ledger = request._client.ledger
-    for _, fields in ledger.client.xrange(ledger.key("events", request.id)):
-        yield msgspec.json.decode(fields[b"e"], type=Event)
+    after = "0"
+    while found := request._client.reader.events(request.id, after):
+        yield from found
+        after = found[-1].id
 
 
 class Matrix:
