@@ -21,7 +21,7 @@ from kombu import Connection, pools
 from celery_collectors import Collectors, Request
 from celery_collectors.ledger import RunPlan
 from celery_collectors.model import Policy
-from celery_collectors.plan import Plan, first_orders
+from celery_collectors.plan import Plan, first_orders, messages_of
 from tests.integration.apps import SESSION, on_the_broker, session
 from tests.integration.setups import SetUp, make_setup, place
 from tests.servers.fixtures import SETUPS
@@ -87,8 +87,10 @@ class Engine:
             until(lambda: name in {w.worker for w in self.collectors.workers()}, f"{name} reports itself")
         return process
 
-    def many(self, collector: str, runs: int, *, deadline_s: float = 60, timeout_s: float = 30) -> Request:
-        """Open one request with many runs of one collector, as a chord over it would."""
+    def many(
+        self, collector: str, runs: int, *, deadline_s: float = 60, timeout_s: float = 30, on_loop: bool = False
+    ) -> Request:
+        """Open one request with many runs of one collector: as a chord over it would, or as coroutines in packs."""
         settings = self.collectors.settings
         task = self.collectors.registry.collectors[collector].task.name
         plans = tuple(
@@ -98,11 +100,11 @@ class Engine:
             )
             for number in range(runs)
         )  # fmt: skip
-        plan = Plan(topic="many", runs=plans, stages=(), policy=Policy())
+        plan = Plan(topic="many", runs=plans, stages=(), policy=Policy(), on_loop=frozenset({task} if on_loop else ()))
         request_id = str(uuid.uuid4())
         client = self.collectors.client
         client.ledger.open(request_id, topic="many", runs=plans, deadline_s=deadline_s, finish_s=30)
-        client.publish(list(first_orders(plan, request_id, "normal")))
+        client.publish(list(first_orders(plan, request_id, "normal", messages_of(plan, {}, settings))))
         return self.collectors.get(request_id)
 
     def waiting(self) -> int:
