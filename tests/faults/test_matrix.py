@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from celery_collectors.model import RequestState
@@ -21,9 +22,9 @@ def test_the_judge_tells_once_from_never_twice_and_wrong(engine: Engine) -> None
     stages = {(1, name): 1 for name in ("join", "merge", "total", "end")}
     assert commits(request) == stages
 
-    again = {"request_id": request.id, "subject": "stage", "name": "total", "state": "ok", "at_ms": 1}
+    again = ["stage", "total", "ok", 1, 0, 1, 1]  # subject, name, state, attempt, items, generation, time
     ledger = engine.collectors.client.ledger
-    ledger.client.xadd(ledger.key("events", request.id), {"e": json.dumps(again)})
+    ledger.client.xadd(ledger.key("events", request.id), {"e": msgspec.msgpack.encode(again)})
     assert judge(request, lambda _: True) == "twice"
 
     waiting = engine.collectors.request("gated", deadline=30, only=["gated"])
