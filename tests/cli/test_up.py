@@ -44,11 +44,11 @@ def _plain(shell: Shell, *arguments: str) -> Running:
 
 
 def _workers(shell: Shell) -> list[psutil.Process]:
-    """The first process of each worker."""
-    pids = [int(line.split()[0]) for line in shell.processes()]
-    found = [psutil.Process(pid) for pid in pids]
-    mains = [p for p in found if " worker " in " ".join(p.cmdline()) and "celery" in " ".join(p.cmdline())]
-    return [p for p in mains if p.ppid() not in {other.pid for other in mains}]
+    """The first process of each worker; one that ends while they are read is left out, and raises nothing."""
+    belonging = {int(line.split()[0]) for line in shell.processes()}
+    alive = psutil.process_iter(["cmdline", "ppid"])
+    mains = [p for p in alive if p.pid in belonging and {"worker", "celery"} <= set(p.info["cmdline"] or ())]
+    return [p for p in mains if p.info["ppid"] not in {other.pid for other in mains}]
 
 
 def _log(shell: Shell) -> str:
