@@ -194,7 +194,7 @@ def with_idle_workers(size: Size, ends_at: float) -> Steps:
         def start_and_watch(workers: int) -> Mapping[str, float]:
             for number in islice(numbers, workers - len(collectors.workers())):
                 flow = celery_flow(f"idle{number}", DECLARED)
-                env = environment(flow, both, number=0, folder=folder)
+                env = environment(flow, both, number=0, folder=folder) | {"BENCH_QUEUE": "bench.idle"}
                 stack.enter_context(worker_of(flow, env, folder))
             _await_workers(collectors, workers, ends_at)
             time.sleep(SETTLED_S)

@@ -129,6 +129,23 @@ def test_a_sweeper_has_a_shard_for_itself(world: World) -> None:
     assert 0 < world.client.pttl(f"{shard}:lock") <= 2500
 
 
+def test_a_shard_that_is_another_s_is_not_asked_for(world: World) -> None:
+    first, second = world.ledger.shards
+    assert world.ledger.to_sweep("one") == ([first, second], 0)
+    world.ledger.claim(first, sweeper="one")
+    world.ledger.claim(second, sweeper="two")
+    shards, others_s = world.ledger.to_sweep("one")
+    assert shards == [first]
+    assert 0 < others_s <= 2.5
+    shards, others_s = world.ledger.to_sweep("three")
+    assert shards == []
+    assert 0 < others_s <= 2.5
+    world.client.persist(f"{second}:lock")  # never so by itself; a look must not wait for ever
+    assert world.ledger.to_sweep("one") == ([first], 0)
+    world.client.delete(f"{second}:lock")
+    assert world.ledger.to_sweep("one") == ([first, second], 0)
+
+
 def test_a_claim_is_limited_and_says_that_there_is_more(world: World) -> None:
     request_id = world.open(*(run(f"c[{i}]") for i in range(250)))
     world.clock.forward(16)

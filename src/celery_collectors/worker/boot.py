@@ -108,7 +108,7 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
     version = our_version()
     clock_off_ms: float | None = None
 
-    def beat(ledger: Ledger) -> tuple[float, list[WorkerBeat]]:
+    def beat(ledger: Ledger, everyone: bool) -> tuple[float, list[WorkerBeat]]:
         nonlocal clock_off_ms
         asked_at = time.time()
         now_ms, workers = ledger.beat(
@@ -119,6 +119,7 @@ def start_threads(runtime: Runtime, worker: Any) -> None:
             idle_s=idle.seconds(),
             clock_off_ms=clock_off_ms,
             version=version,
+            everyone=everyone,
         )
         if (took_s := time.time() - asked_at) < 1:  # else the way there and back hides too much
             clock_off_ms = (asked_at + took_s / 2) * 1000 - now_ms  # told with the next one, for the doctor

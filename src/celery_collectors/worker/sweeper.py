@@ -19,9 +19,12 @@ from celery_collectors.worker.remover import Remover
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 3.0
+BEAT_S = 5.0
 PATIENCE_S = 2.0  # it comes again by itself, and whoever reads the log should hear soon that the ledger is away
 AT_ONCE = 50  # claims per shard and sweep, so that one busy shard can't starve the others
+
+
+Beat = Callable[[Ledger, bool], tuple[float, list[WorkerBeat]]]
 
 
 class Sweeper(threading.Thread):
@@ -29,15 +32,16 @@ class Sweeper(threading.Thread):
 
     Args:
         process: Whose connections are used.
-        beat: Reports this worker to the ledger and returns ledger time (ms) and all workers.
+        beat: Reports this worker to the ledger and returns ledger time (ms) and, if asked, all workers.
     """
 
-    def __init__(self, process: Process, beat: Callable[[Ledger], tuple[float, list[WorkerBeat]]] | None) -> None:
+    def __init__(self, process: Process, beat: Beat | None) -> None:
         super().__init__(name="collectors-sweeper", daemon=True)
         self._process = process
         self._ledger = Ledger.from_url(process.runtime.ledger_url(), process.settings, patience_s=PATIENCE_S)
         self._beat = beat
         self._beat_at = -BEAT_S
+        self._others_until = 0.0
         self._idle: dict[str, float] = {}
         self._marks: dict[str, float] = {}
         self._stop_asked = threading.Event()
@@ -68,23 +72,44 @@ class Sweeper(threading.Thread):
 
     def sweep(self) -> None:
         """Do once what is due on every shard."""
-        if self._beat is not None and time.monotonic() - self._beat_at >= BEAT_S:
-            if self._ledger.has_lost_its_data():
-                log.error(
-                    "the ledger at %s has lost its data: requests from before read as unknown, and what still runs for "
-                    "them is stopped; new ones work. Keep its append-only file on, and never evict its keys",
-                    self._ledger.where,
-                )
-            now_ms, workers = self._beat(self._ledger)
-            self._idle = idle_stamps(workers, now_ms, self._process.settings.backlog_s)
-            self._beat_at = time.monotonic()
-        lost = {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
+        shards = self._to_sweep()
+        if is_beat := time.monotonic() - self._beat_at >= BEAT_S:
+            self._meet(everyone=bool(shards))
+        lost = self._lost() if is_beat else None  # is looked for in each queue, and so not at every sweep
         # Deadlines first: a broker that is away makes publishing slow, and must not make an answer late.
-        self._sender.send([order for shard in self._ledger.shards for order in self._claim(shard, lost)])
+        self._sender.send([order for shard in shards for order in self._claim(shard, lost)])
         self._remover.look_through(sorted(self._to_sift))
         self._to_sift.clear()
 
-    def _claim(self, shard: str, lost: dict[str, float]) -> Iterator[Order]:
+    def _to_sweep(self) -> list[str]:
+        """The shards to sweep now; one that has none looks again when the first of the others' turns may be over."""
+        if time.monotonic() < self._others_until:
+            return []
+        shards, others_s = self._ledger.to_sweep(self._process.owner)
+        self._others_until = time.monotonic() + (0 if shards else others_s)
+        return shards
+
+    def _meet(self, everyone: bool) -> None:
+        """Report this worker, and hear which queues had nothing to do, if that is of use here."""
+        if self._beat is not None:
+            self._say_if_emptied()
+            now_ms, workers = self._beat(self._ledger, everyone)
+            self._idle = idle_stamps(workers, now_ms, self._process.settings.backlog_s)
+        self._beat_at = time.monotonic()
+
+    def _lost(self) -> dict[str, float]:
+        """Up to which publication stamp what waits is lost, because its queue has moved on or had nothing to do."""
+        return {name: max(self._marks.get(name, 0), self._idle.get(name, 0)) for name in {**self._marks, **self._idle}}
+
+    def _say_if_emptied(self) -> None:
+        if self._ledger.has_lost_its_data():
+            log.error(
+                "the ledger at %s has lost its data: requests from before read as unknown, and what still runs for "
+                "them is stopped; new ones work. Keep its append-only file on, and never evict its keys",
+                self._ledger.where,
+            )
+
+    def _claim(self, shard: str, lost: dict[str, float] | None) -> Iterator[Order]:
         for _ in range(AT_ONCE):
             reply = self._ledger.claim(shard, sweeper=self._process.owner, lost=lost)
             for name, stamp in reply.marks.items():
