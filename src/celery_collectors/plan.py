@@ -174,6 +174,7 @@ def messages_of(plan: Plan, known_ms: Mapping[str, float], settings: Settings) -
     A message costs some milliseconds, whatever it is about. Runs that are known to take less share one, as many as
     are expected to end soon; coroutines do, because they need no worker to themselves. All that is long or unknown
     gets a message of its own, so that it spreads over all workers; so does a chord's member, which is a task's call.
+    Where the first crash already is a run's last (``crash_cap=1``), code shares none: one would take the others along.
 
     Args:
         plan: The request's.
@@ -184,6 +185,7 @@ def messages_of(plan: Plan, known_ms: Mapping[str, float], settings: Settings) -
         Groups of run numbers, in the order asked; most runs are alone in theirs.
     """
     groups: list[tuple[int, ...]] = []
+    short_ms = settings.message_s * 1000 if settings.crash_cap > 1 else -math.inf
     packing: dict[bool, _Packing] = {
         False: _Packing(settings.pack_s * 1000, SHORT_AT_ONCE),
         True: _Packing(math.inf, COROUTINES_AT_ONCE),
@@ -193,7 +195,7 @@ def messages_of(plan: Plan, known_ms: Mapping[str, float], settings: Settings) -
         run_ms = known_ms.get(run.task, math.inf)
         if run.delay_ms:
             continue
-        if run.call or not (on_loop or run_ms <= settings.message_s * 1000):
+        if run.call or not (on_loop or run_ms <= short_ms):
             groups.append((number,))
         else:
             groups += packing[on_loop].add(number, 0.0 if on_loop else run_ms)

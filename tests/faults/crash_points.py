@@ -16,8 +16,9 @@ from typing import Any, Literal
 from celery.worker.request import Request
 
 from celery_collectors.dispatch import HEADER, Dispatcher
-from celery_collectors.ledger import Ledger
+from celery_collectors.ledger import Ledger, Order
 from celery_collectors.payloads import PayloadWriter
+from celery_collectors.plan import Pack
 
 POINT, WHO, FOLDER = "CRASH_POINT", "CRASH_WHO", "CRASH_FOLDER"
 STRUCK, ARMED = "struck", "armed"
@@ -154,11 +155,17 @@ POINTS |= {
         of=Request, name="acknowledge", beside=True, when=_names_several_in_message, packs=True
     ),
 }
+
+
+def _refs(sent: Order | Pack) -> list[str]:
+    return [order.ref for order in (sent.orders if isinstance(sent, Pack) else (sent,))]
+
+
 OF_A_CLIENT: dict[str, Point] = {
     "between two chunks of an open": Point(of=Ledger, name="_reply", after=True, when=_leaves_open),
     "between open and fan-out": Point(of=Ledger, name="open", after=True),
     "in the middle of a fan-out": Point(
-        of=Dispatcher, name="_send_one", after=True, when=lambda call, _: call[2].ref == "600"
+        of=Dispatcher, name="_send_one", after=True, when=lambda call, _: "600" in _refs(call[2])
     ),
 }
 

@@ -119,6 +119,12 @@ def test_a_call_of_a_chord_is_alone_also_where_its_collector_is_short() -> None:
     assert groups_of(*runs) == [(0,), (1, 3), (2,)]
 
 
+def test_code_shares_no_message_where_one_s_crash_would_be_its_neighbours_last() -> None:
+    settings = Settings(message_s=0.005, pack_s=0.05, crash_cap=1)
+    assert messages_of(plan_of(*[run("quick")] * 3), KNOWN_MS, settings) == [(0,), (1,), (2,)]
+    assert messages_of(plan_of(*[run("waits")] * 3), KNOWN_MS, settings) == [(0, 1, 2)]
+
+
 def test_what_is_due_later_has_no_message_yet() -> None:
     assert groups_of(run("quick"), run("quick", delay_ms=1), run("unknown", delay_ms=1), run("quick")) == [(0, 3)]
     assert groups_of() == []
