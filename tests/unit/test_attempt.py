@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import UserList
+from typing import Any
+
 import msgspec
 from celery.exceptions import Ignore
 
 from celery_collectors.errors import CollectError
-from celery_collectors.worker.attempt import MESSAGE_MAX_CHARS, TRACEBACK_MAX_CHARS, describe, for_celery
+from celery_collectors.worker.attempt import MESSAGE_MAX_CHARS, TRACEBACK_MAX_CHARS, describe, failed, for_celery
 
 
 class Mute(Exception):
@@ -40,3 +44,19 @@ def test_celery_gets_the_collectors_own_exception_but_none_that_means_something_
     assert for_celery(cause) is cause
     assert isinstance(for_celery(Ignore()), CollectError)
     assert isinstance(for_celery(SystemExit(3)), CollectError)
+
+
+def test_one_that_had_no_memory_left_does_not_keep_what_it_ate() -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def eats() -> None:
+        eaten: UserList[int] = UserList()
+        seen.append(weakref.ref(eaten))
+        raise MemoryError
+
+    try:
+        eats()
+    except MemoryError as error:
+        attempt = failed(error, 1.0)
+    assert seen[0]() is None
+    assert "in eats" in ((attempt.error and attempt.error.traceback) or "")

@@ -72,6 +72,8 @@ def stage_ended(attempt: Attempt) -> Attempt:
 
 def failed(cause: BaseException, run_s: float) -> Attempt:
     """The attempt that ended with this exception; if the store was away, it is tried again, whatever was declared."""
+    if isinstance(cause, MemoryError):  # what its frames hold is let go, or nothing would be left to settle with
+        traceback.clear_frames(cause.__traceback__)
     state = "timed_out" if isinstance(cause, (TimedOut, SoftTimeLimitExceeded)) else "failed"
     again_s = STORE_PAUSE_S if isinstance(cause, PayloadsUnavailable) else None
     return Attempt(state=state, run_s=run_s, error=describe(cause), cause=cause, again_s=again_s)
