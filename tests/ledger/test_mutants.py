@@ -43,7 +43,7 @@ MUTANTS = (
            "if rec.state == 'running' then",
            start.test_asking_again_after_a_lost_reply_gives_the_same_answer),
     Mutant("runs start after the deadline", "if NOW >= head.deadline_at or NOW >= (rec.exp",
-           "if NOW >= (rec.exp", start.test_nothing_starts_at_the_deadline_though_nobody_swept),
+           "if NOW >= (rec.exp", start.test_nothing_starts_at_the_deadline_though_nobody_swept, random=False),
     Mutant("stages start after their time", "if NOW >= head.finish_at then return 'late' end", "",
            start.test_no_stage_starts_when_its_time_is_over_though_nobody_swept, random=False),
     Mutant("runs start while the request is closing", "if head.state ~= 'collecting' or head.closing then",

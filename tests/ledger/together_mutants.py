@@ -17,7 +17,7 @@ TOGETHER = (
            "local rec = get_rec(head.id, ref)\n",
            together.test_nothing_starts_together_of_a_request_that_is_over_or_unknown, random=False),
     Mutant("each gets the first one's value", "settle(one, ARGV[at + 1])", "settle(one, ARGV[2])",
-           together.test_runs_settled_together_complete_their_request),
+           together.test_runs_settled_together_complete_their_request, random=False),
     Mutant("only the first one's death counts", "for _, ref in ipairs(A.refs) do died(ref) end", "died(A.refs[1])",
            together.test_a_death_takes_what_the_process_had_of_them_and_no_more, random=False),
     Mutant("only the first counts", "for at, one in ipairs(A.ended) do\n  each[at] = settle(",
