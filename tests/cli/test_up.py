@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from celery_collectors import embedded
 from celery_collectors.embedded import Home
 from celery_collectors.up import voices
 from celery_collectors.up.voices import Voices
@@ -204,6 +206,13 @@ def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) ->
     os.kill(second.process.pid, signal.SIGHUP)
     assert second.done().code == 0
     _nothing_is_left(seat)
+
+
+def test_who_leaves_an_engine_that_others_use_does_not_wait_for_its_end(warm: Shell) -> None:
+    began_s = time.monotonic()
+    embedded.await_end(warm.home, at_most_s=60)
+    assert time.monotonic() - began_s < 30
+    assert embedded.status(warm.home).state == "running"
 
 
 @pytest.mark.parametrize(
