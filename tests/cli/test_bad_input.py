@@ -22,6 +22,7 @@ FAST = ["--app", "shop", "collect", "fast:food"]
         (["--app", "shop:nope", "collect", "x"], "there is no Celery app in 'shop:nope'"),
         (["--app", "no_app", "collect", "x"], "there is no Celery app in 'no_app'"),
         (["--app", "./shop.py", "collect", "x"], "is a file.*\n.*--app shop$"),
+        (["--app", "..", "collect", "x"], "'..' is a folder, and an app is named as for import"),
         (["--app", "bare", "collect", "x"], "has no Collectors"),
         (["--app", "broken", "collect", "x"], "SyntaxError: .*broken.py, line 1"),
         (["--app", "missing_import", "collect", "x"], "a_package_that_nobody_has.*missing_import.py, line 1"),
@@ -133,6 +134,28 @@ def test_a_home_that_can_not_be_used(cold: Shell, tmp_path: Path) -> None:
     done = cold.collect("fast:food")
     assert (done.code, done.out) == (5, "")
     assert "set COLLECTORS_HOME to a shorter folder" in done.err
+
+
+def test_a_folder_that_is_gone(cold: Shell, tmp_path: Path) -> None:
+    command = f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -P -m"
+    for arguments in ("--app shop list", "--app shop requests list", "--app shop up --no-web --no-flower"):
+        done = cold.start_command(["/bin/sh", "-c", f"{command} celery_collectors.cli {arguments}"]).done()
+        assert (done.code, done.out) == (2, "")
+        assert done.err == "error: the current folder is not there any more\nhint: change to one that is: cd\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["web", "--host", "nowhere.invalid"], "choose another with --port, or mend --host"),
+        (["flower", "--host", "nowhere.invalid"], "choose another with --port, or mend --host"),
+    ],
+)
+def test_a_host_that_is_not_here(cold: Shell, arguments: list[str], hint: str) -> None:
+    done = cold.run("--app", "shop", *arguments)
+    assert (done.code, done.out) == (1, "")
+    assert re.search("on nowhere.invalid: [A-Z].* (known|resolution)", done.err), done.err
+    assert done.err.splitlines()[1:] == [f"hint: {hint}"]
 
 
 def test_nothing_is_started_for_an_app_that_is_not_there(cold: Shell) -> None:

@@ -83,3 +83,13 @@ def test_a_completion_completes(warm: Shell) -> None:
         "COMP_CWORD": "2",
     }
     assert warm.run().out == "plain,watch\n"
+
+
+def test_in_the_folder_itself(empty: Shell) -> None:
+    there = replace(empty, project=empty.project / "my-news")
+    there.project.mkdir()
+    made = there.run("init", ".")
+    assert (made.code, made.err.splitlines()[:2]) == (0, ["made pyproject.toml", "made my_news.py"])
+    assert 'name = "my-news"' in (there.project / "pyproject.toml").read_text()
+    assert "cd " not in made.err
+    assert there.run("collectors", "list").code == 0

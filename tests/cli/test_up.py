@@ -9,12 +9,15 @@ import socket
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from celery_collectors import embedded
 from celery_collectors.embedded import Home
 from celery_collectors.up import voices
 from celery_collectors.up.voices import Voices
@@ -61,28 +64,50 @@ def _nothing_is_left(shell: Shell, within_s: float = 15.0) -> None:
 
 
 @pytest.mark.heavy
-def test_the_whole_set_answers_and_leaves_nothing_behind(seat: Shell) -> None:
-    port = str(free_ports(1)[0])
-    running = _up(seat, "--workers", "2", "--concurrency", "2", "--flower-port", port)
+def test_the_whole_set_answers_comes_back_and_leaves_nothing_behind(seat: Shell) -> None:
+    page, flower = map(str, free_ports(2))
+    arguments = ("--workers", "2", "--concurrency", "2", "--port", page, "--flower-port", flower)
+    running = seat.start(*SHOP, "up", *arguments)
     login = running.prints(r"Flower: (http://\S+), user collectors, password (\S+) \(shown this once, kept in (.+)\)")
     running.prints(r"ready: 2 workers on the queue collectors\.shop\.v1")
-    running.prints(rf"ready: Flower answers at http://127\.0\.0\.1:{port}")
-    assert seat.collect("fast:food").code == 0
+    running.prints(rf"ready: the page answers at http://127\.0\.0\.1:{page}")
+    running.prints(rf"ready: Flower answers at http://127\.0\.0\.1:{flower}")
+    request_id = httpx.post(f"http://127.0.0.1:{page}/v1/requests", json={"topic": "fast:food"}).json()["request_id"]
+    until(lambda: seat.show(request_id)["state"] == "complete", "our workers answer what the page was asked")
     assert "worker 1 started" not in _log(seat), "the engine starts none beside ours"
     assert stat.S_IMODE(Path(login[3]).stat().st_mode) == 0o600
     assert not [p for p in psutil.process_iter() if login[2] in " ".join(_argv(p))]
     assert "FLOWER_BASIC_AUTH" not in _workers(seat)[0].environ()
+    _kill_what_listens(page, flower)
+    running.prints("the page ended with status -9: started again")
+    running.prints("Flower ended with status -9: started again")
+    until(lambda: request_id in _asked(page, "/v1/requests"), "the page's return")
+    until(lambda: _asked(flower, "/healthcheck"), "Flower's return")
     for label in ("worker-1", "worker-2", "  flower", "      up"):
         assert re.search(f"^{label}: ", running.out, re.MULTILINE), running.out
     running.process.terminate()
     assert running.done().code == 0
     assert running.out.endswith("up: stopped\n")
     assert seat.processes() == []
-    again = _up(seat, "--flower-port", port)
+    again = _up(seat, "--flower-port", flower)
     again.prints(rf"user collectors, password in {re.escape(login[3])}")
     again.interrupt()
     assert again.done().code == 0
     assert login[2] not in again.out
+
+
+def _kill_what_listens(*ports: str) -> None:
+    for connection in psutil.net_connections("inet"):
+        if connection.status == psutil.CONN_LISTEN and str(connection.laddr.port) in ports:
+            psutil.Process(connection.pid).kill()
+
+
+def _asked(port: str, path: str) -> str:
+    """What a server answers; nothing while it is away."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{path}").text
+    except httpx.TransportError:
+        return ""
 
 
 def _argv(process: psutil.Process) -> list[str]:
@@ -92,7 +117,7 @@ def _argv(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_what_is_killed_comes_back(seat: Shell) -> None:
+def test_a_killed_worker_comes_back_and_killed_itself_up_leaves_nothing_behind(seat: Shell) -> None:
     running = _plain(seat)
     (before,) = _workers(seat)
     before.kill()
@@ -100,26 +125,6 @@ def test_what_is_killed_comes_back(seat: Shell) -> None:
     (after,) = until(lambda: _workers(seat), "another worker")
     assert after.pid != before.pid
     assert seat.collect("fast:food").code == 0
-    running.process.terminate()
-    assert running.done().code == 0
-
-
-@pytest.mark.heavy
-def test_flower_comes_back_too(seat: Shell) -> None:
-    port = free_ports(1)[0]
-    running = _up(seat, "--concurrency", "1", "--flower-port", str(port))
-    running.prints("ready: Flower answers")
-    (flower,) = [p for p in psutil.process_iter() if f"--port={port}" in _argv(p)]
-    flower.kill()
-    running.prints("Flower ended with status -9: started again")
-    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "Flower's return")
-    running.process.terminate()
-    assert running.done().code == 0
-    assert seat.processes() == []
-
-
-def test_killed_itself_it_leaves_nothing_behind(seat: Shell) -> None:
-    running = _plain(seat)
     assert len(seat.processes()) >= 5
     running.process.kill()
     _nothing_is_left(seat)
@@ -137,12 +142,11 @@ def test_one_that_only_crashes_ends_all_and_its_last_words_are_said(seat: Shell)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_told_to_stop_it_lets_what_runs_end(seat: Shell, tmp_path: Path, number: int) -> None:
+def test_told_to_stop_it_lets_what_runs_end(seat: Shell, tmp_path: Path) -> None:
     running = _plain(seat)
     asked = seat.start(*SHOP, "collect", f"stuck:{tmp_path / 'gate'}")
     asked.says("stuck: running")
-    os.kill(running.process.pid, number)
+    running.process.terminate()
     running.prints("stopping: what the worker runs has 10 s to end; Ctrl-C again ends it at once")
     (tmp_path / "gate").touch()
     assert asked.done().code == 0, "the engine lives as long as somebody uses it"
@@ -151,17 +155,22 @@ def test_told_to_stop_it_lets_what_runs_end(seat: Shell, tmp_path: Path, number:
 
 
 @pytest.mark.heavy
-def test_told_twice_it_does_not_wait(seat: Shell, tmp_path: Path) -> None:
-    running = _plain(seat, "--grace", "10m")
+@pytest.mark.parametrize(("grace", "says", "times"), [("10m", "600 s", 2), ("1s", "1 s", 1)])
+def test_told_twice_it_does_not_wait_nor_longer_than_its_grace(
+    seat: Shell, tmp_path: Path, grace: str, says: str, times: int
+) -> None:
+    running = _plain(seat, "--grace", grace)
     request_id = seat.collect(f"stuck:{tmp_path / 'never'}", "--detach").out.strip()
     until(lambda: seat.show(request_id)["outcomes"]["stuck"]["state"] == "running", "it runs")
+    (worker,) = _workers(seat)
+    there = [worker, *worker.children(recursive=True)]
     running.interrupt()
-    running.prints("has 600 s to end")
-    running.interrupt()
+    running.prints(f"has {says} to end")
+    if times > 1:
+        running.interrupt()
     running.prints("the worker did not end: killed")
     assert running.process.wait(30) == 0
-    seat.run(*SHOP, "requests", "cancel", request_id)
-    _nothing_is_left(seat)
+    until(lambda: not any(p.is_running() for p in there), "the worker is gone, and its pool with it")
 
 
 def test_told_to_stop_before_it_has_started(seat: Shell) -> None:
@@ -186,15 +195,24 @@ def test_a_taken_port_is_said_before_anything_starts(seat: Shell) -> None:
 
 @pytest.mark.heavy
 def test_two_at_once_share_the_engine_and_one_outlives_the_other(seat: Shell) -> None:
-    first, second = _plain(seat), _plain(seat)
+    first, second = (_up(seat, "--no-flower", "--concurrency", "1") for _ in range(2))
+    for one in (first, second):
+        one.prints(READY)
     assert len(_workers(seat)) == 2
     first.interrupt()
     assert first.done().code == 0
     assert seat.collect("fast:food").code == 0
     assert "worker 1 started" not in _log(seat)
-    second.interrupt()
+    os.kill(second.process.pid, signal.SIGHUP)
     assert second.done().code == 0
     _nothing_is_left(seat)
+
+
+def test_who_leaves_an_engine_that_others_use_does_not_wait_for_its_end(warm: Shell) -> None:
+    began_s = time.monotonic()
+    embedded.await_end(warm.home, at_most_s=60)
+    assert time.monotonic() - began_s < 30
+    assert embedded.status(warm.home).state == "running"
 
 
 @pytest.mark.parametrize(
@@ -294,6 +312,5 @@ def test_a_reader_that_goes_away_ends_nothing(seat: Shell) -> None:
     running = seat.start_command(["/bin/sh", "-c", command])
     until(lambda: _workers(seat), "its worker")
     assert seat.collect("fast:food").code == 0
-    os.killpg(running.process.pid, signal.SIGTERM)
-    running.process.wait(30)
+    os.killpg(running.process.pid, signal.SIGKILL)
     _nothing_is_left(seat)

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +109,9 @@ def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tu
     if not parts.has_web():
         raise Complaint("the page is not installed", hint="pip install 'celery-collectors[web]'")
     refuse_taken("the page", port, "--port", host)
-    with opened(wanted, worker=True) as place:
-        served = import_module("celery_collectors.web.serve")
+    served = import_module("celery_collectors.web.serve")
+    with _until_interrupted(), opened(wanted, worker=True) as place:
+        click.echo(f"the page: {_url(host, port)}; Ctrl-C stops it", err=True)
         served.serve(place.collectors, host=host, port=port, keys=keys, hosts=names)
 
 
@@ -138,6 +140,20 @@ def sweeper(wanted: Wanted, /) -> None:
         told.wait()
         thread.stop()
         thread.join(SWEEP_ENDS_S)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """To be told to stop is no failure. The server ends in order first, and then raises the signal again."""
+    from celery_collectors.up.keeping import Stop
+
+    Stop().listen()
+    with suppress(KeyboardInterrupt):
+        yield
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _become(wanted: Wanted, part_of: Callable[[Place], Part], grace_s: float) -> None:

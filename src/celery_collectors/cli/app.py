@@ -23,6 +23,8 @@ def app_name(wanted: Wanted, settings: Settings) -> str:
             "no app is given",
             hint="collectors --app package.module …; or COLLECTORS_APP; or app in pyproject.toml's [tool.collectors]",
         )
+    if not name.strip("."):
+        raise Complaint(f"{name!r} is a folder, and an app is named as for import", hint="give --app package.module")
     return name
 
 

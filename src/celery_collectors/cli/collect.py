@@ -11,6 +11,7 @@ import click
 
 from celery_collectors.cli.attending import Delivery, attend, leave
 from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.completing import names
 from celery_collectors.cli.duration import duration
 from celery_collectors.cli.exit_codes import ExitCode
 from celery_collectors.cli.interrupts import Interrupts, counted
@@ -30,9 +31,19 @@ if TYPE_CHECKING:
     "--finish", type=duration, metavar="DURATION", help="How long the stages may take after that. Default 60s."
 )
 @click.option("--min-ok", type=int, default=1, metavar="N", help="How many must answer. Default 1.")
-@click.option("--required", multiple=True, metavar="NAME", help="One that must answer; can be repeated.")
+@click.option(
+    "--required", multiple=True, metavar="NAME", shell_complete=names, help="One that must answer; can be repeated."
+)
 @click.option("--first", type=int, metavar="N", help="Stop collecting once N have answered.")
-@click.option("-c", "--collector", "only", multiple=True, metavar="NAME", help="Ask this one; can be repeated.")
+@click.option(
+    "-c",
+    "--collector",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=names,
+    help="Ask this one; can be repeated.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer to FILE.")
 @click.option("--detach", is_flag=True, help="Print the request's id at once and don't wait.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True)
@@ -50,7 +61,8 @@ def collect(
 
     \b
     collectors --app examples.airports collect airport:JFK
-    collectors --app news collect python --deadline 10s --min-ok 2 --json
+    collectors --app examples.airports collect airport:LHR --min-ok 2 -o LHR.json
+    collectors --app news collect python --deadline 10s --json
     """
     from celery_collectors.cli.explaining import print_explanation
     from celery_collectors.cli.output import OutputFile

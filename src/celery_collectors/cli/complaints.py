@@ -15,7 +15,7 @@ import click
 from celery_collectors.cli.exit_codes import ExitCode, of_error
 from celery_collectors.cli.helping import Context
 from celery_collectors.cli.text import printable
-from celery_collectors.errors import CollectorsError
+from celery_collectors.errors import CollectorsError, RequestUnknown
 
 _OPTIONS_OF_THE_GROUP = ("--app", "-A", "--broker", "--ledger", "--debug", "--version")
 
@@ -73,7 +73,7 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
     except click.ClickException as error:
         _end(ctx, error.format_message(), _hint(error), getattr(error, "code", ExitCode.USAGE))
     except CollectorsError as error:
-        _end(ctx, str(error), None, of_error(error))
+        _end(ctx, str(error), _what_there_is(error), of_error(error))
     except Exception as error:  # noqa: BLE001 - the outermost boundary: nobody should meet a traceback unasked
         _end(ctx, *_unforeseen(error))
 
@@ -107,8 +107,14 @@ def _hint(error: click.ClickException) -> str | None:
     return None
 
 
+def _what_there_is(error: CollectorsError) -> str | None:
+    return "'requests list' shows those that it holds" if isinstance(error, RequestUnknown) else None
+
+
 def _unforeseen(error: Exception) -> tuple[str, str | None, ExitCode]:
     name = type(error).__name__
+    if isinstance(error, FileNotFoundError) and not _here().exists():
+        return "the current folder is not there any more", "change to one that is: cd", ExitCode.USAGE
     if _is_of_a_connection(error):
         return (
             f"a server can't be reached: {name}: {error}",
@@ -133,11 +139,19 @@ def _is_of_a_connection(error: Exception) -> bool:
 def where(error: BaseException, project: Path | None = None) -> str:
     """The file and line at which an error arose: the innermost of the project's own, if there is one."""
     frames = traceback.extract_tb(error.__traceback__)
-    project = project or Path.cwd()
+    project = project or _here()
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(project)] or frames
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(error.filename, project)}, line {error.lineno}"
     return f"{_short(own[-1].filename, project)}, line {own[-1].lineno}" if own else "nowhere"
+
+
+def _here() -> Path:
+    """The current folder, also when it has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.environ.get("PWD", "/"))
 
 
 def _short(filename: str, project: Path) -> str:

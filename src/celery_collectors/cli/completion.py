@@ -9,7 +9,7 @@ from celery_collectors.cli.exit_codes import ExitCode
 
 
 @click.command(short_help="Print what completes these commands in a shell.")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
     """Print what completes these commands in SHELL: bash, zsh or fish.

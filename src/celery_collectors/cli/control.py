@@ -11,6 +11,7 @@ import click
 
 from celery_collectors.cli.attending import Delivery, attend, leave
 from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.completing import ids, names
 from celery_collectors.cli.duration import duration
 from celery_collectors.cli.exit_codes import ExitCode
 from celery_collectors.cli.interrupts import Interrupts, counted
@@ -25,7 +26,7 @@ LEVELS = ("low", "normal", "high")
 
 
 @click.command("cancel", short_help="End a request; nothing of it starts any more.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.option("--reason", metavar="TEXT", help="Why, for its report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -55,9 +56,17 @@ def _who() -> str | None:
 
 
 @click.command("retry", short_help="Try what failed again.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.option("--failed", is_flag=True, help="Run all that failed, which is what happens anyway.")
-@click.option("-c", "--collector", "only", multiple=True, metavar="NAME", help="Run this one; can be repeated.")
+@click.option(
+    "-c",
+    "--collector",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=names,
+    help="Run this one; can be repeated.",
+)
 @click.option("--only", "also_only", multiple=True, hidden=True)
 @click.option(
     "--deadline", type=duration, metavar="DURATION", help="When collecting ends, from now. Default: as before."
@@ -119,7 +128,7 @@ def _in_words(begun: Retried) -> str:
 
 
 @click.command("priority", short_help="Let what waits of a request go before others, or after them.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.argument("level", metavar="LEVEL", type=click.Choice(LEVELS))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj

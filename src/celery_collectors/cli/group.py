@@ -24,6 +24,7 @@ from celery_collectors.cli.trying import try_collector
 from celery_collectors.cli.up import up
 from celery_collectors.cli.wanted import wanted_from
 from celery_collectors.cli.watch import watch
+from celery_collectors.cli.workers import workers
 from celery_collectors.worker import began  # noqa: F401 - early, as Celery's command line loads this one
 
 
@@ -70,7 +71,6 @@ def collectors(ctx: click.Context, *, app: str | None, broker: str | None, ledge
     With no broker given, by --broker or CELERY_BROKER_URL, an embedded engine
     is started and nothing else need be running.
 
-    \b
     Exit status: 0 complete, 1 failed, 2 usage, 3 partial, 4 nothing before the
     deadline, 5 broker or ledger unreachable, 6 not found, 7 cancelled,
     130 interrupted.
@@ -94,7 +94,7 @@ for command in OF_COLLECTORS:
     the_collectors.add_command(command)
 for command in (watch, cancel, retry, priority, result):
     requests.add_command(command)
-for command in (collect, requests, *OF_COLLECTORS, the_collectors, doctor, *SERVING, init, config, completion):
+for command in (collect, requests, *OF_COLLECTORS, the_collectors, workers, doctor, *SERVING, init, config, completion):
     collectors.add_command(command)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +34,7 @@ def init(name: str) -> None:
     collectors collect python
     """
     folder = Path(name)
-    module = _module_name(folder.name)
+    module = _module_name(_name_of(folder) if name else "")
     try:
         written = _write(folder, module)
     except OSError as error:
@@ -41,7 +43,13 @@ def init(name: str) -> None:
         ) from error
     for path in written:
         click.echo(f"made {path}", err=True)
-    click.echo(f"\nnext:\n  cd {name}\n  collectors collect python\n  collectors up", err=True)
+    there = "" if folder == Path() else f"  cd {shlex.quote(name)}\n"
+    click.echo(f"\nnext:\n{there}  collectors collect python\n  collectors up", err=True)
+
+
+def _name_of(folder: Path) -> str:
+    """Its own, also where it is said as ``.``."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve() would follow links
 
 
 def _module_name(name: str) -> str:
@@ -66,7 +74,7 @@ def _is_installed(module: str) -> bool:
 
 def _write(folder: Path, module: str) -> list[Path]:
     texts = {
-        folder / Template(target).substitute(module=module): _text(source, module, folder.name)
+        folder / Template(target).substitute(module=module): _text(source, module, _name_of(folder))
         for source, target in FILES.items()
     }
     if there := [path for path in texts if path.exists() or path.is_symlink()]:

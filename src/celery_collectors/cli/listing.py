@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from celery_collectors.cli.completing import names
+
 if TYPE_CHECKING:
     from celery_collectors.cli.wanted import Wanted
     from celery_collectors.registry import Collector
@@ -38,7 +40,7 @@ def list_collectors(wanted: Wanted, /, *, topic: str | None, as_json: bool) -> N
 
 
 @click.command("show", short_help="Show one collector's settings.")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show_collector(wanted: Wanted, /, *, name: str, as_json: bool) -> None:

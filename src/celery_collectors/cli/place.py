@@ -83,6 +83,18 @@ def without_servers(wanted: Wanted) -> Iterator[Place]:
     yield Place(collectors=load(wanted, name), app_name=name, home=home, command=wanted.command)
 
 
+@contextmanager
+def running(wanted: Wanted) -> Iterator[Place | None]:
+    """As :func:`opened`, unless an embedded engine would have to be started for it."""
+    from celery_collectors.embedded import status
+
+    with without_servers(wanted) as place:
+        if place.home is None or status(place.home).state == "running":
+            yield place
+        else:
+            yield None
+
+
 def home_of(name: str, settings: Settings) -> Path:
     """The embedded engine's folder for an app."""
     from celery_collectors.embedded import default_home

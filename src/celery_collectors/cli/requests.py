@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_collectors.cli.complaints import Complaint, Group
+from celery_collectors.cli.completing import ids
 from celery_collectors.cli.since import since
 from celery_collectors.errors import RequestUnknown, WaitTimeout
 
@@ -43,7 +44,7 @@ def requests() -> None:
 
 
 @requests.command("show", short_help="Show one request's report and result.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.option("--events", is_flag=True, help="Show everything that happened, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_obj

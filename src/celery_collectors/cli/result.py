@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celery_collectors.cli.complaints import Complaint
+from celery_collectors.cli.completing import ids
 from celery_collectors.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FORMATS = ("json", "ndjson", "csv")
 
 
 @click.command("result", short_help="Print a request's result, or its items.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.option(
     "--format",
     "form",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -121,6 +121,17 @@ def print_declared(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> Non
     for row in rows:
         cells = ["" if value is None else str(value) for value in row.values()]
         table.add_row(*(_text(cells[i]) for i in shown))
+    _print(table, out)
+
+
+def print_workers(rows: Iterable[Mapping[str, Any]], stream: IO[str]) -> None:
+    """Print the workers that are there."""
+    out = console(stream)
+    is_narrow = out.width < _NARROW
+    table = _table("worker", "queues", *([] if is_narrow else ["pool", "processes", "package"]))
+    for row in rows:
+        more = [] if is_narrow else [row["pool"], str(row["processes"]), row["package"]]
+        table.add_row(*map(_text, [row["name"], ", ".join(row["queues"]), *more]))
     _print(table, out)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from celery_collectors.cli.completing import names
 from celery_collectors.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("test", short_help="Try one collector in this process.")
-@click.argument("name")
+@click.argument("name", shell_complete=names)
 @click.argument("topic")
 @click.option("--json", "as_json", is_flag=True, help="Print outcome and items as one JSON object.")
 @click.pass_obj

@@ -152,12 +152,14 @@ def refuse_taken(name: str, port: int, option: str, host: str = "127.0.0.1") -> 
     Raises:
         Complaint: naming the port, and what to do.
     """
+    from celery_collectors.up import parts
     from celery_collectors.up.ports import why_not
 
     if why := why_not(host, port):
+        or_else = "end what has it (another 'collectors up'?)" if host == parts.HOST else "mend --host"
         raise Complaint(
             f"{name} can't have port {port} on {host}: {why}",
-            hint=f"choose another with {option}, or end what has it (another 'collectors up'?)",
+            hint=f"choose another with {option}, or {or_else}",
             code=ExitCode.FAILED,
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from celery_collectors.cli.completing import ids
 from celery_collectors.cli.exit_codes import ExitCode, of_report
 from celery_collectors.cli.interrupts import Interrupts, counted
 from celery_collectors.cli.requests import find, print_whole
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("watch", short_help="Follow one request until it ends.")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=ids)
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON, and nothing else.")
 @click.pass_obj
 def watch(wanted: Wanted, /, *, request_id: str, as_json: bool) -> None:
@@ -32,7 +33,7 @@ def watch(wanted: Wanted, /, *, request_id: str, as_json: bool) -> None:
 
     \b
     collectors --app examples.airports requests watch 3f8a21
-    collectors --app news requests watch 3f8a21 --json | jq -c '[.name, .state]'
+    collectors --app news requests watch 3f8a21 --json > events.ndjson
     """
     from celery_collectors.cli.place import opened
 

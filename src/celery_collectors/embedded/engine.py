@@ -145,13 +145,24 @@ def provided(home: Path | str) -> Iterator[None]:
 
 
 def await_end(home: Path | str, at_most_s: float = 5.0) -> None:
-    """Wait a moment for an engine to end with its last user, who need not have been us.
+    """Wait a moment for an engine to end with its last user; it does not while somebody else needs it.
 
     >>> await_end("/nowhere")
     """
-    end_s = time.monotonic() + at_most_s
-    while status(home).state != "stopped" and time.monotonic() < end_s:
+    place, end_s = Home(Path(home)), time.monotonic() + at_most_s
+    while status(home).state != "stopped" and not _is_needed(place) and time.monotonic() < end_s:
         time.sleep(_POLL_S)
+
+
+def _is_needed(place: Home) -> bool:
+    """Whether others use it, or a request was left to it."""
+    try:
+        with Lock(place.users_lock) as users:
+            if users.try_exclusive():
+                return any(place.detached.iterdir())
+            return users.try_shared()  # with other users; a supervisor that ends has the lock alone
+    except OSError:  # its folder has just gone
+        return False
 
 
 def status(home: Path | str) -> EngineStatus:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 
 
@@ -20,5 +19,5 @@ def why_not(host: str, port: int) -> str | None:
             probe.bind((host, port))
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
-            return "something listens there already" if in_use else os.strerror(error.errno or 0)
+            return "something listens there already" if in_use else error.strerror or str(error)
     return None
