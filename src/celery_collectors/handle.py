@@ -14,6 +14,7 @@ from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import RefusedError, RequestError, RequestUnknown, WaitTimeout
 from celery_collectors.events import Event
 from celery_collectors.ledger import Reply
+from celery_collectors.ledger.asked import Asked, read_asked
 from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import REQUEST_ENDED, Report, RequestState
 from celery_collectors.plan import as_names, check_times, check_word
@@ -148,6 +149,14 @@ class Request:
         if self.state is RequestState.UNKNOWN:
             raise RequestUnknown(self.id)
         return self._reader.items_before(self.id, "process")
+
+    def asked(self) -> list[Asked]:
+        """Return what was asked of each run, in the order asked, and of each stage that was reached.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold the request.
+        """
+        return read_asked(self._ledger, self.id)
 
     def cancel(self, reason: str | None = None, *, by: str | None = None) -> RequestState:
         """End the request; once this returns, nothing of it starts any more.

@@ -1,4 +1,4 @@
-"""How the page writes states, times and sizes."""
+"""How pages look, and how they write states, times and sizes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
 
 HERE = Path(__file__).parent
+POLICY = "; ".join(
+    (
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
+        "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+    )
+)  # fmt: skip
 ICONS = {
     "queued": "◌", "running": "▶", "retrying": "↻", "ok": "✓", "empty": "∅", "failed": "✗", "timed_out": "⧖",
     "lost": "?", "cancelled": "⊘", "skipped": "»", "collecting": "▶", "gathering": "▶", "cleaning": "▶",
@@ -18,7 +25,19 @@ ICONS = {
 }  # fmt: skip
 
 
-def environment() -> Environment:
+class Look:
+    """The templates, and what is said with every page."""
+
+    def __init__(self) -> None:
+        self._templates = _templates()
+
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A page, or a part of one, on which nothing inline runs and which fetches nothing from elsewhere."""
+        text = self._templates.get_template(template).render(**values)
+        return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+
+
+def _templates() -> Environment:
     """The templates. Whatever they are given is shown as text: topics, items and tracebacks come from others."""
     found = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     found.filters |= {"icon": icon, "words": words, "seconds": seconds, "clock": clock, "size": size, "pretty": pretty}

@@ -1,0 +1,111 @@
+"""The page of one request: where each collector is, and buttons to steer it."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+
+from celery_collectors.errors import RequestError, RequestUnknown
+from celery_collectors.events import Event
+from celery_collectors.handle import Request
+from celery_collectors.model import RUN_ENDED
+from celery_collectors.web.actions import act_on, caller_of, fields_of, to
+from celery_collectors.web.face import Face
+from celery_collectors.web.flower import Flower, links
+from celery_collectors.web.look import Look
+from celery_collectors.web.results import JSON, NDJSON, Results
+from celery_collectors.web.timeline import draw
+
+SHOWN_ITEMS = 5
+DOWNLOADS = {"json": JSON, "ndjson": NDJSON}
+
+
+class RequestPage:
+    """The page of one request, its parts, and what its buttons do.
+
+    Args:
+        face: The facade and its limits.
+        look: How pages look.
+        flower: Where Flower is, if there is one.
+    """
+
+    def __init__(self, face: Face, look: Look, flower: Flower | None) -> None:
+        self._face = face
+        self._look = look
+        self._flower = flower
+
+    def routes(self) -> APIRouter:
+        """Their routes, which are no part of the API."""
+        router = APIRouter(prefix="/requests/{request_id}", include_in_schema=False)
+        add = router.add_api_route
+        add("", self.one, response_class=HTMLResponse)
+        add("/part", self.part, response_class=HTMLResponse)
+        add("/download", self.download)
+        add("/{action}", self.act, methods=["POST"])
+        return router
+
+    async def one(self, request_id: UUID) -> Response:
+        """The page."""
+        try:
+            request = await self._face.get(request_id)
+            return await self._one(request)
+        except RequestUnknown as error:
+            return self._look.page("problem.html", 404, notice=str(error), here="")
+
+    async def _one(self, request: Request, notice: str = "", status: int = 200) -> Response:
+        return self._look.page("one.html", status, **await self._seen(request), notice=notice, here="")
+
+    async def part(self, request_id: UUID) -> Response:
+        """What changes of it, to be put in place of what is shown."""
+        return self._look.page("part.html", **await self._seen(await self._face.get(request_id)))
+
+    async def _seen(self, request: Request) -> dict[str, Any]:
+        return await self._face.call(_seen, request, self._flower)
+
+    async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
+        """Cancel it, try it again, or give it another level."""
+        request = await self._face.get(request_id)
+        try:
+            await act_on(self._face, request, action, await fields_of(http), caller_of(http))
+        except RequestError as error:
+            return await self._one(request, str(error), 409)
+        return to(f"/requests/{request.id}")
+
+    async def download(self, http: HttpRequest, request_id: UUID) -> Response:
+        """The result, or the items, as a file."""
+        ending = "ndjson" if http.query_params.get("as") == "ndjson" else "json"
+        headers = {"Content-Disposition": f'attachment; filename="{request_id}.{ending}"'}
+        request = await self._face.get(request_id)
+        return await Results(self._face).stream(request, DOWNLOADS[ending], headers)
+
+
+def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
+    """All that the page of one request shows."""
+    events, after = list[Event](), "0"
+    while found := request.happened(after):
+        events += found
+        after = found[-1].id
+    report = request.report()
+    now_ms = time.time() * 1000
+    began_s = report.created_at.timestamp() if report.created_at else now_ms / 1000
+    ended_s = report.finished_at.timestamp() if report.finished_at else now_ms / 1000
+    outcomes = report.outcomes.values()
+    return {
+        "report": report,
+        "timeline": draw(report, events, now_ms),
+        "again_s": {e.name: max(0.0, e.at_ms / 1000 + e.delay_s - now_ms / 1000) for e in events if e.delay_s},
+        "ended": sum(one.state in RUN_ENDED for one in outcomes),
+        "missing": sum(one.state in ("failed", "timed_out", "lost", "cancelled") for one in outcomes),
+        "items": sum(one.items for one in outcomes),
+        "bytes": sum(one.bytes for one in outcomes),
+        "elapsed_s": max(0.0, ended_s - began_s),
+        "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,
+        "links": links(flower, request) if flower else None,
+        "first_items": list(islice(request.items(), SHOWN_ITEMS)) if report.is_final else [],
+    }
