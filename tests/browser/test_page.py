@@ -81,7 +81,7 @@ def test_what_waits_is_given_another_level(page: Page, project: Collectors) -> N
 def test_what_failed_is_tried_again(page: Page, project: Collectors, notes: Path, shots: Path, button: str) -> None:
     page.goto(f"/requests/{asked(project, 'mend')}")
     expect(page.get_by_text("Finished, 1 of 2 failed; what the others gave is kept.")).to_be_visible()
-    page.get_by_text("ConnectionError: reset by <b>peer</b>").first.click()
+    page.get_by_role("link", name="mends", exact=True).click()
     expect(page.get_by_text("Traceback (most recent call last)")).to_be_visible()
     page.screenshot(path=shots / "partial.png", full_page=True)
     (notes / "mended").touch()
@@ -101,6 +101,26 @@ def test_what_was_mended_is_tried_again_although_its_error_says_it_cant_help(
     page.get_by_role("button", name="Retry permanent").click()
     expect(page.get_by_text("generation 2")).to_be_visible()
     page.context.close()
+
+
+def test_a_row_opens_what_is_known_of_it(page: Page, project: Collectors, notes: Path, shots: Path) -> None:
+    page.goto(f"/requests/{asked(project, 'gated hostile', wait=False)}")
+    link = page.get_by_role("link", name="gated", exact=True)
+    link.press("Enter")
+    opened = page.locator("#row-1")
+    expect(opened).to_contain_text("tests.web.gallery.gated on collectors.gallery")
+    expect(link).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("svg[data-row=gated] .running")).to_be_visible()
+    (notes / "gate").touch()
+    expect(page.locator(".facts .state").first).to_have_text("✓ complete")
+    expect(opened).to_contain_text('"through"')  # it is renewed with its run, and stays open
+    page.get_by_role("link", name="hostile", exact=True).click()
+    expect(page.locator("#row-2")).to_contain_text("</pre><script>alert(1)</script>")
+    page.screenshot(path=shots / "opened.png", full_page=True)
+    link.click()
+    expect(opened).to_be_hidden()
+    expect(link).to_have_attribute("aria-expanded", "false")
+    assert page.locator("main script").count() == 0
 
 
 def test_a_result_is_downloaded(page: Page, project: Collectors) -> None:
@@ -224,6 +244,9 @@ def test_everything_is_there_without_javascript(
     expect(page.locator("svg[data-row=gated]")).to_be_visible()
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator(".facts .state")).to_have_text("⊘ cancelled")
+    page.get_by_role("link", name="steady", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/rows/0$"))
+    expect(page.get_by_role("heading", name="steady")).to_be_visible()
     assert (watched.errors, watched.foreign) == ([], [])
     page.context.close()
 

@@ -6,24 +6,44 @@ import pytest
 
 from celery_collectors.dispatch import task_id
 from celery_collectors.errors import RequestUnknown
-from celery_collectors.ledger.asked import read_asked
+from celery_collectors.ledger.asked import read_asked, read_call
+from celery_collectors.model import Policy
 from tests.ledger.world import World, callback, run, stage
 
 
 def ids(world: World, request_id: str) -> list[str | None]:
     """The task ids of all rows, without the request's."""
-    found = [one.message and task_id(one.message) for one in read_asked(world.ledger, request_id)]
+    found = [one.message and task_id(one.message) for one in read_asked(world.ledger, request_id).rows]
     return [one and one.removeprefix(f"{request_id}-") for one in found]
 
 
 def test_rows_stand_in_the_order_asked_and_say_what_was_asked(world: World) -> None:
     names = [f"c[{number}]" for number in range(12)]
     request_id = world.open(*names, run("last", retries=3, timeout_ms=1500, required=True), stages=["process"])
-    rows = read_asked(world.ledger, request_id)
+    rows = read_asked(world.ledger, request_id).rows
     assert [one.name for one in rows] == [*names, "last"]  # no stage was reached
     last = rows[-1]
     assert (last.ref, last.task, last.queue, last.timeout_s) == ("12", "t.last", "q", 1.5)
     assert (last.retries, last.required, last.call) == (3, True, False)
+
+
+def test_the_question_is_told_as_it_stands_now(world: World) -> None:
+    request_id = world.open("a", "b", deadline_s=30, policy=Policy(min_ok=0, first=2))
+    world.fail(world.start(request_id, "0"))
+    world.collect(request_id, "1")
+    world.clock.forward(100)
+    world.retry(request_id, "0", deadline_s=7, finish_s=5)
+    world.reprioritise(request_id, "high")
+    found = read_asked(world.ledger, request_id)
+    assert (found.topic, found.priority, found.min_ok, found.first) == ("python", "high", 0, 2)
+    assert (found.deadline_s, found.finish_s, found.messages) == (7, 5, "auto")
+
+
+def test_a_call_is_read_up_to_a_size(world: World) -> None:
+    request_id = world.open(run("member", call=True), calls={"0": "x" * 10})
+    assert read_call(world.ledger, request_id, "0", 10) == "x" * 10
+    assert read_call(world.ledger, request_id, "0", 9) is None
+    assert read_call(world.ledger, request_id, "1", 10) is None
 
 
 def test_what_no_worker_has_had_is_no_task_yet(world: World) -> None:

@@ -50,8 +50,27 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     message: Message | None = None
 
 
-def read_asked(ledger: Ledger, request_id: str) -> list[Asked]:
-    """What was asked of a request's runs, in the order asked, and of those stages that were reached.
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request was asked with.
+
+    Attributes:
+        topic, priority, messages, min_ok, first: As :meth:`Collectors.request` has them; the priority as it is now.
+        deadline_s, finish_s: How long its present generation may collect, and its stages may take after that.
+        rows: Its runs in the order asked, then those stages that were reached.
+    """
+
+    topic: str
+    priority: str
+    messages: str
+    min_ok: int
+    first: int | None
+    deadline_s: float
+    finish_s: float
+    rows: tuple[Asked, ...]
+
+
+def read_asked(ledger: Ledger, request_id: str) -> Question:
+    """What a request was asked with, and what of each of its runs and stages.
 
     Raises:
         RequestUnknown: when the ledger does not hold it.
@@ -64,7 +83,26 @@ def read_asked(ledger: Ledger, request_id: str) -> list[Asked]:
     records = records_of(head, fields)
     runs = sorted((ref for ref in records if ref.isdigit()), key=int)
     stages = [ref for ref in STAGES if ref in records]
-    return [_asked({**head, "id": request_id}, ref, records[ref]) for ref in (*runs, *stages)]
+    head["id"] = request_id
+    return Question(
+        topic=head["topic"],
+        priority=head["priority"],
+        messages=head.get("messages", "each"),
+        min_ok=head["min_ok"],
+        first=head["first"],
+        deadline_s=(head["deadline_at"] - head.get("began_at", head["created_at"])) / 1000,
+        finish_s=(head["finish_at"] - head["deadline_at"]) / 1000,
+        rows=tuple(_asked(head, ref, records[ref]) for ref in (*runs, *stages)),
+    )
+
+
+def read_call(ledger: Ledger, request_id: str, ref: str, most_bytes: int) -> str | None:
+    """The stored call of a chord's member or callback; ``None`` if there is none, or a larger one."""
+    place = ledger.key("calls", request_id)
+    with ledger.answering() as client:
+        size_bytes: Any = client.hstrlen(place, ref)
+        found: Any = client.hget(place, ref) if size_bytes <= most_bytes else None
+    return None if found is None else found.decode()
 
 
 def _asked(head: Mapping[str, Any], ref: str, record: Mapping[str, Any]) -> Asked:

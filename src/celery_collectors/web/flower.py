@@ -8,8 +8,7 @@ import msgspec
 
 from celery_collectors.dispatch import task_id
 from celery_collectors.errors import SettingsError
-from celery_collectors.handle import Request
-from celery_collectors.ledger.asked import Asked
+from celery_collectors.ledger.asked import Asked, Question
 
 PACKS = "pack"
 """How the refs of messages begin that several runs share."""
@@ -68,11 +67,11 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[str, str]
 
 
-def links(flower: Flower, request: Request) -> Links:
+def links(flower: Flower, request_id: str, question: Question) -> Links:
     """Links to Flower for all rows of a request."""
-    rows = request.asked()
+    found = {one.ref: (one.name, flower.run(request_id, one)) for one in question.rows}
     return Links(
-        request=flower.request(request.id),
-        runs={one.name: flower.run(request.id, one) for one in rows if one.ref.isdigit()},
-        stages={one.ref: flower.run(request.id, one) for one in rows if not one.ref.isdigit()},
+        request=flower.request(request_id),
+        runs=dict(found[ref] for ref in found if ref.isdigit()),
+        stages={ref: found[ref][1] for ref in found if not ref.isdigit()},
     )

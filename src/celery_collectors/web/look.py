@@ -18,6 +18,7 @@ POLICY = "; ".join(
         "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'",
     )
 )  # fmt: skip
+SHOWN_CHARS = 4096
 ICONS = {
     "queued": "◌", "running": "▶", "retrying": "↻", "ok": "✓", "empty": "∅", "failed": "✗", "timed_out": "⧖",
     "lost": "?", "cancelled": "⊘", "skipped": "»", "collecting": "▶", "gathering": "▶", "cleaning": "▶",
@@ -34,13 +35,21 @@ class Look:
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, on which nothing inline runs and which fetches nothing from elsewhere."""
         text = self._templates.get_template(template).render(**values)
-        return HTMLResponse(text, status, {"Content-Security-Policy": POLICY})
+        whole = text.encode(errors="backslashreplace")  # half a character, which UTF-8 can't hold
+        return HTMLResponse(whole, status, {"Content-Security-Policy": POLICY})
 
 
 def _templates() -> Environment:
     """The templates. Whatever they are given is shown as text: topics, items and tracebacks come from others."""
     found = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-    found.filters |= {"icon": icon, "words": words, "seconds": seconds, "clock": clock, "size": size, "pretty": pretty}
+    found.filters |= {
+        "icon": icon,
+        "words": words,
+        "seconds": seconds,
+        "clock": clock,
+        "size": size,
+        "excerpt": excerpt,
+    }
     return found
 
 
@@ -86,6 +95,7 @@ def size(size_bytes: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def pretty(value: Any) -> str:
-    """A result or an item as JSON over several lines."""
-    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+def excerpt(value: Any) -> str:
+    """A result, an item or arguments as JSON over several lines, as far as fits on a page."""
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} … ({len(text) - SHOWN_CHARS:,} characters more)"

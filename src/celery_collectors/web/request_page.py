@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
@@ -20,9 +20,11 @@ from celery_collectors.web.face import Face
 from celery_collectors.web.flower import Flower, links
 from celery_collectors.web.look import Look
 from celery_collectors.web.results import JSON, NDJSON, Results
+from celery_collectors.web.rows import look_at
 from celery_collectors.web.timeline import draw
 
 SHOWN_ITEMS = 5
+Ref = Annotated[str, Path(pattern=r"^([0-9]{1,6}|gathering|cleanup|process)$")]
 DOWNLOADS = {"json": JSON, "ndjson": NDJSON}
 
 
@@ -46,6 +48,7 @@ class RequestPage:
         add = router.add_api_route
         add("", self.one, response_class=HTMLResponse)
         add("/part", self.part, response_class=HTMLResponse)
+        add("/rows/{ref}", self.row, response_class=HTMLResponse)
         add("/download", self.download)
         add("/{action}", self.act, methods=["POST"])
         return router
@@ -67,6 +70,13 @@ class RequestPage:
 
     async def _seen(self, request: Request) -> dict[str, Any]:
         return await self._face.call(_seen, request, self._flower)
+
+    async def row(self, http: HttpRequest, request_id: UUID, ref: Ref) -> Response:
+        """All that is known of one run or stage: a page of its own, or what is opened in the table."""
+        request = await self._face.get(request_id)
+        found = await self._face.call(look_at, request, ref, self._flower)
+        template = "row.html" if http.headers.get("hx-request") else "row_page.html"
+        return self._look.page(template, **found, here="")
 
     async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
         """Cancel it, try it again, or give it another level."""
@@ -106,6 +116,6 @@ def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
         "bytes": sum(one.bytes for one in outcomes),
         "elapsed_s": max(0.0, ended_s - began_s),
         "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,
-        "links": links(flower, request) if flower else None,
+        "links": links(flower, request.id, request.asked()) if flower else None,
         "first_items": list(islice(request.items(), SHOWN_ITEMS)) if report.is_final else [],
     }
