@@ -123,6 +123,17 @@ def test_a_row_opens_what_is_known_of_it(page: Page, project: Collectors, notes:
     assert page.locator("main script").count() == 0
 
 
+def test_how_long_each_took_lately_is_opened_with_this_run_marked(page: Page, project: Collectors, shots: Path) -> None:
+    for _ in range(3):
+        request_id = asked(project, "flow permanent")
+    page.goto(f"/requests/{request_id}")
+    expect(page.locator("svg.share rect")).to_have_attribute("width", "100.0")
+    page.get_by_text("Each collector over time").click()
+    expect(page.locator("svg.trend .dot")).to_have_count(2)
+    expect(page.locator("svg.trend").first).to_have_attribute("aria-label", re.compile("steady, the oldest first"))
+    page.screenshot(path=shots / "over-time.png", full_page=True)
+
+
 def test_a_result_is_downloaded(page: Page, project: Collectors) -> None:
     page.goto(f"/requests/{asked(project, 'many lines')}")
     with page.expect_download() as found:
@@ -244,6 +255,10 @@ def test_everything_is_there_without_javascript(
     expect(page.locator("svg[data-row=gated]")).to_be_visible()
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator(".facts .state")).to_have_text("⊘ cancelled")
+    page.get_by_text("Each collector over time").click()
+    page.get_by_role("link", name="How long each has taken lately").click()
+    expect(page.locator("svg.trend").first).to_be_visible()
+    page.go_back()
     page.get_by_role("link", name="steady", exact=True).click()
     expect(page).to_have_url(re.compile(r"/rows/0$"))
     expect(page.get_by_role("heading", name="steady")).to_be_visible()
@@ -260,7 +275,13 @@ def test_pages_are_accessible_and_fit(
     page, watched = new_page(
         browser, served.url, color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True
     )
-    for name, path in (("list", "/"), ("one", f"/requests/{request_id}"), ("collectors", "/collectors")):
+    for name, path in (
+        ("list", "/"),
+        ("one", f"/requests/{request_id}"),
+        ("row", f"/requests/{request_id}/rows/1"),
+        ("over-time", f"/requests/{request_id}/over-time"),
+        ("collectors", "/collectors"),
+    ):
         page.goto(path)
         page.add_script_tag(path=AXE)
         assert page.evaluate(CHECK) == [], name

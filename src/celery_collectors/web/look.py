@@ -49,6 +49,7 @@ def _templates() -> Environment:
         "clock": clock,
         "size": size,
         "excerpt": excerpt,
+        "amount": amount,
     }
     return found
 
@@ -66,11 +67,13 @@ def words(state: str) -> str:
 def seconds(duration_s: float | None) -> str:
     """A duration.
 
-    >>> seconds(0.512), seconds(75.2), seconds(None)
-    ('0.51 s', '1 min 15 s', '–')
+    >>> seconds(0.0123), seconds(0.512), seconds(75.2), seconds(None)
+    ('12 ms', '0.51 s', '1 min 15 s', '–')
     """
     if duration_s is None:
         return "–"
+    if duration_s < 0.1:
+        return f"{duration_s * 1000:.0f} ms"
     if duration_s < 60:
         return f"{duration_s:.2f} s" if duration_s < 10 else f"{duration_s:.1f} s"
     return f"{int(duration_s) // 60} min {int(duration_s) % 60} s"
@@ -96,6 +99,22 @@ def size(size_bytes: int) -> str:
 
 
 def excerpt(value: Any) -> str:
-    """A result, an item or arguments as JSON over several lines, as far as fits on a page."""
+    r"""A result, an item or arguments as JSON over several lines, as far as fits on a page.
+
+    What an eye would take for something else, like characters that turn the direction of text, is escaped.
+
+    >>> excerpt(["a\u202eb"])
+    '[\n  "a\\u202eb"\n]'
+    """
     text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} … ({len(text) - SHOWN_CHARS:,} characters more)"
+    shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text[:SHOWN_CHARS])
+    return shown if len(text) <= SHOWN_CHARS else f"{shown} … ({len(text) - SHOWN_CHARS:,} characters more)"
+
+
+def amount(number: int, thing: str) -> str:
+    """How many of something.
+
+    >>> amount(1, "item"), amount(2, "item")
+    ('1 item', '2 items')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

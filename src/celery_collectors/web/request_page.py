@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from celery_collectors.errors import RequestError, RequestUnknown
 from celery_collectors.events import Event
 from celery_collectors.handle import Request
-from celery_collectors.model import RUN_ENDED
+from celery_collectors.model import RUN_ENDED, Report
 from celery_collectors.web.actions import act_on, caller_of, fields_of, to
 from celery_collectors.web.face import Face
 from celery_collectors.web.flower import Flower, links
@@ -22,8 +22,11 @@ from celery_collectors.web.look import Look
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.rows import look_at
 from celery_collectors.web.timeline import draw
+from celery_collectors.web.trend import Seen, trends
 
 SHOWN_ITEMS = 5
+SHOWN_TRENDS = 200
+NEWEST = 100
 Ref = Annotated[str, Path(pattern=r"^([0-9]{1,6}|gathering|cleanup|process)$")]
 DOWNLOADS = {"json": JSON, "ndjson": NDJSON}
 
@@ -48,6 +51,7 @@ class RequestPage:
         add = router.add_api_route
         add("", self.one, response_class=HTMLResponse)
         add("/part", self.part, response_class=HTMLResponse)
+        add("/over-time", self.over_time, response_class=HTMLResponse)
         add("/rows/{ref}", self.row, response_class=HTMLResponse)
         add("/download", self.download)
         add("/{action}", self.act, methods=["POST"])
@@ -77,6 +81,21 @@ class RequestPage:
         found = await self._face.call(look_at, request, ref, self._flower)
         template = "row.html" if http.headers.get("hx-request") else "row_page.html"
         return self._look.page(template, **found, here="")
+
+    async def over_time(self, http: HttpRequest, request_id: UUID) -> Response:
+        """How long each of its collectors has taken lately, and this time: a page of its own, or what is opened."""
+        request = await self._face.get(request_id)
+        report = await self._face.call(request.report)
+        found = trends(
+            list(report.outcomes)[:SHOWN_TRENDS], await self._face.call(self._seen_lately, report), request.id
+        )
+        template = "trends.html" if http.headers.get("hx-request") else "trends_page.html"
+        return self._look.page(template, report=report, trends=found, newest=NEWEST, here="")
+
+    def _seen_lately(self, report: Report) -> list[Seen]:
+        lately = {one.request_id: (one.created_at, outcomes) for one, outcomes in self._face.collectors.lately(NEWEST)}
+        lately[report.request_id] = report.created_at, report.outcomes  # which may be older than those
+        return [Seen(request_id=one, at=at, outcomes=found) for one, (at, found) in lately.items() if at is not None]
 
     async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
         """Cancel it, try it again, or give it another level."""
@@ -113,6 +132,7 @@ def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
         "ended": sum(one.state in RUN_ENDED for one in outcomes),
         "missing": sum(one.state in ("failed", "timed_out", "lost", "cancelled") for one in outcomes),
         "items": sum(one.items for one in outcomes),
+        "most_items": max((one.items for one in outcomes), default=0),
         "bytes": sum(one.bytes for one in outcomes),
         "elapsed_s": max(0.0, ended_s - began_s),
         "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,

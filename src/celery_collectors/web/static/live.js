@@ -71,14 +71,15 @@ if (part && part.dataset.events) {
       refill(JSON.parse(event.data).name);
     });
     events.addEventListener("request", refresh);
-    events.addEventListener("end", () => {
+    events.addEventListener("end", (event) => {
+      const state = JSON.parse(event.data).state;
       events.close();
       clearInterval(tick);
       refresh();
       refill();
       badge().dataset.over = "yes";
       badge().hidden = true;
-      for (const form of document.querySelectorAll("form[data-when]")) form.hidden = form.dataset.when !== "over";
+      for (const form of document.querySelectorAll("form[data-when]")) form.hidden = !form.dataset.when.includes(state);
     });
   };
   follow();
