@@ -88,6 +88,13 @@ def test_what_failed_is_tried_again(page: Page, project: Collectors, notes: Path
     page.get_by_role("button", name=button).click()
     expect(page.locator(".facts .state")).to_have_text("✓ complete")
     expect(page.get_by_text("generation 2")).to_be_visible()
+    page.get_by_role("link", name="Generation 1").click()
+    expect(page.locator(".facts .state")).to_have_text("◐ partial")
+    expect(page.locator("svg[data-row=mends] .failed")).to_be_visible()
+    expect(page.get_by_role("row", name="mends")).to_contain_text("ConnectionError: reset by <b>peer</b>")
+    page.screenshot(path=shots / "past.png", full_page=True)
+    page.get_by_role("link", name="The request as it is now").click()
+    expect(page.locator(".facts .state")).to_have_text("✓ complete")
 
 
 def test_what_was_mended_is_tried_again_although_its_error_says_it_cant_help(

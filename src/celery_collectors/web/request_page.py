@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
@@ -18,6 +19,7 @@ from celery_collectors.model import RUN_ENDED, Report
 from celery_collectors.web.actions import act_on, caller_of, fields_of, to
 from celery_collectors.web.face import Face
 from celery_collectors.web.flower import Flower, links
+from celery_collectors.web.generations import past
 from celery_collectors.web.look import Look
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.rows import look_at
@@ -26,7 +28,9 @@ from celery_collectors.web.trend import Seen, trends
 
 SHOWN_ITEMS = 5
 SHOWN_TRENDS = 200
+SHOWN_EARLIER = 10
 NEWEST = 100
+Generation = Annotated[int | None, Query(ge=1)]
 Ref = Annotated[str, Path(pattern=r"^([0-9]{1,6}|gathering|cleanup|process)$")]
 DOWNLOADS = {"json": JSON, "ndjson": NDJSON}
 
@@ -57,10 +61,12 @@ class RequestPage:
         add("/{action}", self.act, methods=["POST"])
         return router
 
-    async def one(self, request_id: UUID) -> Response:
-        """The page."""
+    async def one(self, request_id: UUID, generation: Generation = None) -> Response:
+        """The page; of an earlier generation, what is kept of that."""
         try:
             request = await self._face.get(request_id)
+            if generation is not None and (found := await self._face.call(_seen_then, request, generation)):
+                return self._look.page("past.html", **found, here="")
             return await self._one(request)
         except RequestUnknown as error:
             return self._look.page("problem.html", 404, notice=str(error), here="")
@@ -114,20 +120,53 @@ class RequestPage:
         return await Results(self._face).stream(request, DOWNLOADS[ending], headers)
 
 
-def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
-    """All that the page of one request shows."""
+def _seen_then(request: Request, generation: int) -> dict[str, Any] | None:
+    """All that the page of an earlier generation shows, if anything is kept of it."""
+    events = _events(request)
+    found = past(request.report(), events, generation)
+    if found is None:
+        return None
+    return {
+        "report": found.report,
+        "is_whole": found.is_whole,
+        "timeline": draw(found.report, events, time.time() * 1000),
+        "earlier": _earlier(generation),
+    }
+
+
+def _events(request: Request) -> list[Event]:
     events, after = list[Event](), "0"
     while found := request.happened(after):
         events += found
         after = found[-1].id
+    return events
+
+
+def _earlier(generation: int) -> range:
+    """The generations before one, the latest of them."""
+    return range(max(1, generation - SHOWN_EARLIER), generation)
+
+
+def _began_s(report: Report, events: Sequence[Event], now_ms: float) -> float:
+    """When its present generation began."""
+    own = next((event.at_ms for event in events if event.generation == report.generation), None)
+    if own is None:
+        return report.created_at.timestamp() if report.created_at else now_ms / 1000
+    return own / 1000
+
+
+def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
+    """All that the page of one request shows."""
+    events = _events(request)
     report = request.report()
     now_ms = time.time() * 1000
-    began_s = report.created_at.timestamp() if report.created_at else now_ms / 1000
+    began_s = _began_s(report, events, now_ms)
     ended_s = report.finished_at.timestamp() if report.finished_at else now_ms / 1000
     outcomes = report.outcomes.values()
     return {
         "report": report,
         "timeline": draw(report, events, now_ms),
+        "earlier": _earlier(report.generation),
         "again_s": {e.name: max(0.0, e.at_ms / 1000 + e.delay_s - now_ms / 1000) for e in events if e.delay_s},
         "ended": sum(one.state in RUN_ENDED for one in outcomes),
         "missing": sum(one.state in ("failed", "timed_out", "lost", "cancelled") for one in outcomes),
