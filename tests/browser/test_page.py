@@ -177,6 +177,31 @@ def test_a_tick_stays_while_the_list_is_renewed(page: Page, project: Collectors)
     expect(page.locator(f"#tick-{request_id}")).to_be_checked()
 
 
+def test_the_list_follows_what_is_asked_and_what_becomes_of_it(page: Page, project: Collectors, notes: Path) -> None:
+    page.goto("/?topic=seen+live")
+    expect(page.get_by_text("No requests that match.")).to_be_visible()
+    asked(project, "gated seen live", wait=False)
+    row = page.get_by_role("row", name="gated seen live").first
+    expect(row).to_contain_text("▶ collecting")
+    (notes / "gate").touch()
+    expect(row).to_contain_text("✓ complete")
+
+
+def test_the_list_says_when_the_server_is_away_and_back(browser: Browser, project: Collectors, worker: None) -> None:
+    server = Served(project)
+    page, _ = new_page(browser, server.url)
+    page.goto("/")
+    expect(page.locator("#badge")).to_have_text("● live")
+    server.stop()
+    expect(page.locator("#badge")).to_have_text("○ reconnecting")
+    asked(project, "while it was away")
+    again = Served(project, port=server.port)
+    expect(page.locator("#badge")).to_have_text("● live", timeout=30_000)
+    expect(page.get_by_role("link", name="while it was away").first).to_be_visible()
+    page.context.close()
+    again.stop()
+
+
 def test_the_list_is_filtered_by_its_url(page: Page, project: Collectors, shots: Path) -> None:
     asked(project, "apples")
     asked(project, "permanent apples")

@@ -20,6 +20,7 @@ from celery_collectors.web.flower import Flower
 from celery_collectors.web.guard import Guard
 from celery_collectors.web.health import Counted, Health
 from celery_collectors.web.keys import Keys
+from celery_collectors.web.list_stream import ListStream
 from celery_collectors.web.look import HERE, Look
 from celery_collectors.web.pages import Pages
 from celery_collectors.web.problems import handle_problems
@@ -74,6 +75,7 @@ def create_app(
     app.include_router(health.routes(KEY))
     look = Look()
     app.include_router(Pages(face, look).routes())
+    app.include_router(ListStream(face).routes())
     app.include_router(RequestPage(face, look, Flower.at(flower) if flower else None).routes())
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Counted, registry=health.registry)

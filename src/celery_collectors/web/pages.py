@@ -17,6 +17,7 @@ from celery_collectors.web.declared import Declared
 from celery_collectors.web.face import Face
 from celery_collectors.web.filters import Filters
 from celery_collectors.web.grid import COLUMNS, spread
+from celery_collectors.web.list_stream import SHOWN
 from celery_collectors.web.look import Look
 from celery_collectors.web.open_requests import TooMany
 
@@ -57,7 +58,9 @@ class Pages:
         return self._look.page("list.html", **await self._found(Filters.read(http.query_params)))
 
     async def _found(self, filters: Filters) -> dict[str, Any]:
-        page: Page = await self._face.call(self._face.collectors.list, 50, filters.cursor or None, **filters.wanted())
+        page: Page = await self._face.call(
+            self._face.collectors.list, SHOWN, filters.cursor or None, **filters.wanted()
+        )
         onwards = urlencode({**filters.said(), "cursor": page.cursor}) if page.cursor else ""
         query = urlencode(filters.said())
         grid = {"grid": spread(page.requests), "columns": COLUMNS}

@@ -48,24 +48,32 @@ document.addEventListener("click", (event) => {
 document.addEventListener("htmx:afterSwap", tell);
 tell();
 
+// One stream for each page. A server that answers with an error ends a stream for good: another one may come.
+const follow = (url, hear) => {
+  const events = new EventSource(url);
+  const put_away = hear(events);
+  events.onopen = () => say(true);
+  events.onerror = () => {
+    say(false);
+    if (events.readyState !== EventSource.CLOSED) return;
+    put_away();
+    setTimeout(follow, 1000, url, hear);
+  };
+};
+
 const list = document.getElementById("list");
-if (list) {
-  document.addEventListener("htmx:afterRequest", (event) => say(event.detail.successful));
+if (list && list.dataset.events) {
+  follow(list.dataset.events, (events) => {
+    events.addEventListener("changed", () => htmx.trigger(list, "changed"));
+    return () => {};
+  });
 }
 
 const part = document.getElementById("part");
 if (part && part.dataset.events) {
   const refresh = () => htmx.trigger(part, "changed");
-  const follow = () => {
-    const events = new EventSource(part.dataset.events);
+  follow(part.dataset.events, (events) => {
     const tick = setInterval(refresh, 1000); // the line that says now
-    events.onopen = () => say(true);
-    events.onerror = () => {
-      say(false);
-      if (events.readyState !== EventSource.CLOSED) return;
-      clearInterval(tick);
-      setTimeout(follow, 1000); // a server that answers with an error ends a stream for good: another one may come
-    };
     events.addEventListener("collector", (event) => {
       refresh();
       refill(JSON.parse(event.data).name);
@@ -81,6 +89,6 @@ if (part && part.dataset.events) {
       badge().hidden = true;
       for (const form of document.querySelectorAll("form[data-when]")) form.hidden = !form.dataset.when.includes(state);
     });
-  };
-  follow();
+    return () => clearInterval(tick);
+  });
 }
