@@ -23,6 +23,7 @@ from celery_collectors.web.keys import Keys
 from celery_collectors.web.list_stream import ListStream
 from celery_collectors.web.look import HERE, Look
 from celery_collectors.web.pages import Pages
+from celery_collectors.web.problem_pages import ProblemPages, unforeseen_too
 from celery_collectors.web.problems import handle_problems
 from celery_collectors.web.request_page import RequestPage
 from celery_collectors.web.requests import Requests
@@ -80,7 +81,9 @@ def create_app(
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Counted, registry=health.registry)
     app.add_middleware(Guard, keys=keys, hosts=hosts, body_bytes=limits.body_bytes)
+    app.add_middleware(ProblemPages, look=look)
     handle_problems(app)
+    app.add_exception_handler(Exception, unforeseen_too(look))
     app.add_exception_handler(InProgress, in_progress)
     _describe(app)
     return app

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
-from celery_collectors.errors import RequestError, RequestUnknown
+from celery_collectors.errors import RequestError
 from celery_collectors.events import Event
 from celery_collectors.handle import Request
 from celery_collectors.model import RUN_ENDED, Report
@@ -63,13 +63,10 @@ class RequestPage:
 
     async def one(self, request_id: UUID, generation: Generation = None) -> Response:
         """The page; of an earlier generation, what is kept of that."""
-        try:
-            request = await self._face.get(request_id)
-            if generation is not None and (found := await self._face.call(_seen_then, request, generation)):
-                return self._look.page("past.html", **found, here="")
-            return await self._one(request)
-        except RequestUnknown as error:
-            return self._look.page("problem.html", 404, notice=str(error), here="")
+        request = await self._face.get(request_id)
+        if generation is not None and (found := await self._face.call(_seen_then, request, generation)):
+            return self._look.page("past.html", **found, here="")
+        return await self._one(request)
 
     async def _one(self, request: Request, notice: str = "", status: int = 200) -> Response:
         return self._look.page("one.html", status, **await self._seen(request), notice=notice, here="")
