@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,10 +26,10 @@ from celery_collectors.events import Hook
 from celery_collectors.explain import Explanation, explain
 from celery_collectors.handle import Request
 from celery_collectors.ledger import WorkerBeat
-from celery_collectors.ledger.finding import Page, Wanted
+from celery_collectors.ledger.finding import Page, Summary, Wanted
 from celery_collectors.ledger.tally import Tally, tally
 from celery_collectors.local import run_local
-from celery_collectors.model import Policy, Report
+from celery_collectors.model import Outcome, Policy, Report
 from celery_collectors.plan import Plan, as_names, as_uuid, check_key, check_times, check_word, make_plan
 from celery_collectors.registry import Collector, Registry, Stage, as_globs, check_function
 from celery_collectors.settings import Settings, is_redis_url
@@ -39,6 +40,7 @@ from celery_collectors.worker.task import CollectorsTask
 
 F = TypeVar("F", bound=Callable[..., Any])
 ATTRIBUTE = "celery_collectors"
+LATELY_RUNS = 20_000
 
 
 class Collectors:
@@ -432,9 +434,19 @@ class Collectors:
         Args:
             newest: How many requests to count.
         """
-        ids = [one.request_id for one in self.list(newest).requests]
-        found = dict(zip(ids, self.client.reader.outcomes(ids), strict=True))
+        found = {one.request_id: outcomes for one, outcomes in self.lately(newest)}
         return {name: tally(name, found) for name in self.registry.collectors}
+
+    def lately(self, newest: int = 100) -> Sequence[tuple[Summary, Mapping[str, Outcome]]]:
+        """Return the newest requests with the outcomes of their runs, as many as have 20,000 runs together at most.
+
+        Args:
+            newest: How many requests.
+        """
+        found = self.list(newest).requests
+        totals = accumulate(one.runs for one in found)
+        found = [one for one, total in zip(found, totals, strict=True) if total <= LATELY_RUNS]
+        return list(zip(found, self.client.reader.outcomes([one.request_id for one in found]), strict=True))
 
     def workers(self) -> Sequence[WorkerBeat]:
         """Return the workers that reported themselves in the last half minute."""

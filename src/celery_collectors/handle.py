@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from celery_collectors.calls import plain_call
 from celery_collectors.client import Client
 from celery_collectors.dispatch import PRIORITIES
 from celery_collectors.errors import RefusedError, RequestError, RequestUnknown, WaitTimeout
 from celery_collectors.events import Event
 from celery_collectors.ledger import Reply
+from celery_collectors.ledger.asked import Question, read_asked, read_call
 from celery_collectors.ledger.choice import FAILED, choose
 from celery_collectors.model import REQUEST_ENDED, Report, RequestState
 from celery_collectors.plan import as_names, check_times, check_word
 
 BLOCK_S = 1.0
+LOOKED_AT_BYTES = 256 * 1024
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +152,40 @@ class Request:
         if self.state is RequestState.UNKNOWN:
             raise RequestUnknown(self.id)
         return self._reader.items_before(self.id, "process")
+
+    def asked(self) -> Question:
+        """Return what the request was asked with, and what of each of its runs and stages.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold the request.
+        """
+        return read_asked(self._ledger, self.id)
+
+    def arguments(self, ref: str) -> list[dict[str, Any]] | None:
+        """Return the task, arguments and options of a chord's member or callback, one for each step of a chain.
+
+        ``None`` where there are none of its own, where they are not JSON, or more than 256 KiB.
+
+        Args:
+            ref: A run's place in the order asked, or a stage's word.
+        """
+        call = read_call(self._ledger, self.id, ref, LOOKED_AT_BYTES)
+        return None if call is None else plain_call(call)
+
+    def first_items(self, ref: str, most: int = 5) -> list[Any] | None:
+        """Return the first items of one run; ``None`` where it has a single value of more than 256 KiB.
+
+        Args:
+            ref: The run's place in the order asked.
+            most: How many at most.
+
+        Raises:
+            PayloadError: when there are none, or what was stored is damaged or gone.
+        """
+        (value,) = self._reader.values(self.id, [ref])
+        if value.media and value.size > LOOKED_AT_BYTES:
+            return None
+        return list(islice(self._reader.items_of(self.id, [ref]), most))
 
     def cancel(self, reason: str | None = None, *, by: str | None = None) -> RequestState:
         """End the request; once this returns, nothing of it starts any more.

@@ -81,13 +81,20 @@ def test_what_waits_is_given_another_level(page: Page, project: Collectors) -> N
 def test_what_failed_is_tried_again(page: Page, project: Collectors, notes: Path, shots: Path, button: str) -> None:
     page.goto(f"/requests/{asked(project, 'mend')}")
     expect(page.get_by_text("Finished, 1 of 2 failed; what the others gave is kept.")).to_be_visible()
-    page.get_by_text("ConnectionError: reset by <b>peer</b>").first.click()
+    page.get_by_role("link", name="mends", exact=True).click()
     expect(page.get_by_text("Traceback (most recent call last)")).to_be_visible()
     page.screenshot(path=shots / "partial.png", full_page=True)
     (notes / "mended").touch()
     page.get_by_role("button", name=button).click()
     expect(page.locator(".facts .state")).to_have_text("✓ complete")
     expect(page.get_by_text("generation 2")).to_be_visible()
+    page.get_by_role("link", name="Generation 1").click()
+    expect(page.locator(".facts .state")).to_have_text("◐ partial")
+    expect(page.locator("svg[data-row=mends] .failed")).to_be_visible()
+    expect(page.get_by_role("row", name="mends")).to_contain_text("ConnectionError: reset by <b>peer</b>")
+    page.screenshot(path=shots / "past.png", full_page=True)
+    page.get_by_role("link", name="The request as it is now").click()
+    expect(page.locator(".facts .state")).to_have_text("✓ complete")
 
 
 def test_what_was_mended_is_tried_again_although_its_error_says_it_cant_help(
@@ -101,6 +108,37 @@ def test_what_was_mended_is_tried_again_although_its_error_says_it_cant_help(
     page.get_by_role("button", name="Retry permanent").click()
     expect(page.get_by_text("generation 2")).to_be_visible()
     page.context.close()
+
+
+def test_a_row_opens_what_is_known_of_it(page: Page, project: Collectors, notes: Path, shots: Path) -> None:
+    page.goto(f"/requests/{asked(project, 'gated hostile', wait=False)}")
+    link = page.get_by_role("link", name="gated", exact=True)
+    link.press("Enter")
+    opened = page.locator("#row-1")
+    expect(opened).to_contain_text("tests.web.gallery.gated on collectors.gallery")
+    expect(link).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("svg[data-row=gated] .running")).to_be_visible()
+    (notes / "gate").touch()
+    expect(page.locator(".facts .state").first).to_have_text("✓ complete")
+    expect(opened).to_contain_text('"through"')  # it is renewed with its run, and stays open
+    page.get_by_role("link", name="hostile", exact=True).click()
+    expect(page.locator("#row-2")).to_contain_text("</pre><script>alert(1)</script>")
+    page.screenshot(path=shots / "opened.png", full_page=True)
+    link.click()
+    expect(opened).to_be_hidden()
+    expect(link).to_have_attribute("aria-expanded", "false")
+    assert page.locator("main script").count() == 0
+
+
+def test_how_long_each_took_lately_is_opened_with_this_run_marked(page: Page, project: Collectors, shots: Path) -> None:
+    for _ in range(3):
+        request_id = asked(project, "flow permanent")
+    page.goto(f"/requests/{request_id}")
+    expect(page.locator("svg.share rect")).to_have_attribute("width", "100.0")
+    page.get_by_text("Each collector over time").click()
+    expect(page.locator("svg.trend .dot")).to_have_count(2)
+    expect(page.locator("svg.trend").first).to_have_attribute("aria-label", re.compile("steady, the oldest first"))
+    page.screenshot(path=shots / "over-time.png", full_page=True)
 
 
 def test_a_result_is_downloaded(page: Page, project: Collectors) -> None:
@@ -137,6 +175,31 @@ def test_a_tick_stays_while_the_list_is_renewed(page: Page, project: Collectors)
     expect(page.get_by_role("link", name="one more").first).to_be_visible()
     expect(page.locator("#badge")).to_have_text("● live")
     expect(page.locator(f"#tick-{request_id}")).to_be_checked()
+
+
+def test_the_list_follows_what_is_asked_and_what_becomes_of_it(page: Page, project: Collectors, notes: Path) -> None:
+    page.goto("/?topic=seen+live")
+    expect(page.get_by_text("No requests that match.")).to_be_visible()
+    asked(project, "gated seen live", wait=False)
+    row = page.get_by_role("row", name="gated seen live").first
+    expect(row).to_contain_text("▶ collecting")
+    (notes / "gate").touch()
+    expect(row).to_contain_text("✓ complete")
+
+
+def test_the_list_says_when_the_server_is_away_and_back(browser: Browser, project: Collectors, worker: None) -> None:
+    server = Served(project)
+    page, _ = new_page(browser, server.url)
+    page.goto("/")
+    expect(page.locator("#badge")).to_have_text("● live")
+    server.stop()
+    expect(page.locator("#badge")).to_have_text("○ reconnecting")
+    asked(project, "while it was away")
+    again = Served(project, port=server.port)
+    expect(page.locator("#badge")).to_have_text("● live", timeout=30_000)
+    expect(page.get_by_role("link", name="while it was away").first).to_be_visible()
+    page.context.close()
+    again.stop()
 
 
 def test_the_list_is_filtered_by_its_url(page: Page, project: Collectors, shots: Path) -> None:
@@ -224,6 +287,13 @@ def test_everything_is_there_without_javascript(
     expect(page.locator("svg[data-row=gated]")).to_be_visible()
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator(".facts .state")).to_have_text("⊘ cancelled")
+    page.get_by_text("Each collector over time").click()
+    page.get_by_role("link", name="How long each has taken lately").click()
+    expect(page.locator("svg.trend").first).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="steady", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/rows/0$"))
+    expect(page.get_by_role("heading", name="steady")).to_be_visible()
     assert (watched.errors, watched.foreign) == ([], [])
     page.context.close()
 
@@ -237,7 +307,13 @@ def test_pages_are_accessible_and_fit(
     page, watched = new_page(
         browser, served.url, color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True
     )
-    for name, path in (("list", "/"), ("one", f"/requests/{request_id}"), ("collectors", "/collectors")):
+    for name, path in (
+        ("list", "/"),
+        ("one", f"/requests/{request_id}"),
+        ("row", f"/requests/{request_id}/rows/1"),
+        ("over-time", f"/requests/{request_id}/over-time"),
+        ("collectors", "/collectors"),
+    ):
         page.goto(path)
         page.add_script_tag(path=AXE)
         assert page.evaluate(CHECK) == [], name

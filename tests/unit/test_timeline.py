@@ -11,6 +11,7 @@ pytest.importorskip("jinja2")
 from celery_collectors.events import Event
 from celery_collectors.ledger.finding import Summary
 from celery_collectors.model import Outcome, Report, RequestState, RunState, at
+from celery_collectors.web.generations import past
 from celery_collectors.web.grid import COLUMNS, spread
 from celery_collectors.web.timeline import Bar, draw
 
@@ -61,6 +62,55 @@ def test_only_the_present_generation_is_drawn() -> None:
     events = [OPENED, happened("run", "a", "running", 5), happened("request", "t", "collecting", 5000, 2)]
     found = draw(report("collecting", {"a": "queued"}, generation=2), events, 6000)
     assert [bar.state for bar in found.rows[0].bars] == ["queued"]
+
+
+def test_what_is_kept_from_an_earlier_generation_has_no_bars() -> None:
+    events = [OPENED, happened("run", "a", "ok", 5), happened("request", "t", "collecting", 5000, 2)]
+    found = draw(report("collecting", {"a": "ok"}, generation=2), events, 6000)
+    assert (found.rows[0].bars, found.rows[0].said) == ((), "a: kept; ok")
+
+
+RETRIED = [
+    OPENED,
+    happened("run", "a", "running", 500),
+    happened("run", "b", "ok", 600),
+    happened("run", "a", "failed", 1000),
+    happened("stage", "merge", "running", 1100),
+    happened("stage", "merge", "ok", 1500),
+    happened("request", "t", "partial", 2000),
+    happened("request", "t", "collecting", 9000, 2),
+    happened("run", "a", "queued", 9000, 2),
+    happened("run", "a", "failed", 9500, 2),
+    happened("request", "t", "failed", 9600, 2),
+    happened("request", "t", "collecting", 20000, 3),
+]
+
+
+def test_an_earlier_generation_is_put_together_from_its_events() -> None:
+    now = report("collecting", {"a": "queued", "b": "ok", "c": "queued"}, generation=3)
+    first, second = past(now, RETRIED, 1), past(now, RETRIED, 2)
+    assert first is not None
+    assert second is not None
+    assert (first.report.state, first.is_whole, first.report.finished_at) == ("partial", True, at(2000))
+    assert {name: one.state for name, one in first.report.outcomes.items()} == {"a": "failed", "b": "ok", "c": "queued"}
+    assert {name: one.state for name, one in second.report.outcomes.items()} == {
+        "a": "failed", "b": "ok", "c": "queued",
+    }  # fmt: skip
+    assert (list(first.report.stages), list(second.report.stages)) == (["merge"], [])
+    drawn = draw(first.report, RETRIED, 30_000)
+    assert drawn.rows[0].bars == (Bar("queued", 0, 250), Bar("failed", 250, 250))
+    assert drawn.rows[3].bars == (Bar("ok", 550, 200),)
+    assert (drawn.now_x, drawn.deadline_x, drawn.whole_s) == (None, None, 2)
+
+
+def test_of_a_generation_whose_events_are_gone_nothing_is_told() -> None:
+    now = report("collecting", {"a": "queued"}, generation=3)
+    assert past(now, RETRIED[7:], 1) is None
+    assert past(now, RETRIED, 3) is None  # it is no earlier one
+    assert past(now, RETRIED, 4) is None
+    half = past(now, RETRIED[3:], 1)
+    assert half is not None
+    assert not half.is_whole
 
 
 def test_the_grid_has_the_oldest_first() -> None:

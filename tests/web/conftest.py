@@ -67,7 +67,7 @@ def worker(project: Collectors, urls: dict[str, str], notes: Path) -> Iterator[N
     command = [sys.executable, "-m", "celery", "-A", "tests.web.gallery", "worker", "-n", "w@web", "-P", "threads"]
     with (notes / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "-c", "8", "--without-gossip", "--without-mingle"],
+            [*command, "-c", "8", "--without-gossip", "--without-mingle", "--task-events"],
             env=environment, cwd=ROOT, stdout=log, stderr=log,
         )  # fmt: skip
     until(project.workers, f"the worker reports itself: {(notes / 'worker.log').read_text()}")

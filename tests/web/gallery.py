@@ -71,6 +71,18 @@ def nothing(topic: str) -> None:
     return None
 
 
+@collectors.collector(topics="*hostile*")
+def hostile(topic: str) -> list[Any]:
+    """Gives what would act on a page that took it for more than text."""
+    return [{"text": "</pre><script>alert(1)</script>"}, "\u202egnp.exe", "x" * 100_000]
+
+
+@app.task
+def echo(*args: Any, **kwargs: Any) -> Any:
+    """A task that is no collector, for chords."""
+    return args
+
+
 @collectors.cleanup
 def merge(items: Iterator[Any]) -> Iterator[Any]:
     yield from items

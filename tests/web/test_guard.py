@@ -37,6 +37,9 @@ def test_without_its_key_nothing_is_told(locked: Served, key: tuple[str, str]) -
                 answer = client.get(path, headers=headers)
                 way = "Bearer" if path.startswith("/v1/") else "Basic"
                 assert (answer.status_code, answer.headers["WWW-Authenticate"].split()[0]) == (401, way)
+        page = client.get("/", headers={"Accept": "text/html"})
+        assert (page.status_code, page.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
+        assert page.text.startswith("<!doctype html>")
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
         assert client.get("/v1/requests", headers={"Authorization": f"Bearer {key[0]}"}).status_code == 200
         password = base64.b64encode(f"anyone:{key[0]}".encode()).decode()

@@ -93,8 +93,11 @@ def flower(wanted: Wanted, /, *, host: str, port: int) -> None:
 @click.option("--port", type=port_number, default=PORT, metavar="PORT", help="Its port. Default 8000.")
 @click.option("--keys", type=click.Path(path_type=Path), metavar="FILE", help="The file with the hashes of keys.")
 @click.option("--name", "names", multiple=True, metavar="HOST", help="A name by which it is called; can be repeated.")
+@click.option("--flower", metavar="URL", help="Where a browser finds Flower, to link tasks there.")
 @click.pass_obj
-def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tuple[str, ...]) -> None:
+def web(
+    wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tuple[str, ...], flower: str | None
+) -> None:
     """Run the page and the HTTP interface until told to stop.
 
     Whoever can reach it from another machine needs a key, so another --host
@@ -102,6 +105,7 @@ def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tu
 
     \b
     collectors --app examples.airports web --port 8080
+    collectors --app news web --flower http://127.0.0.1:5555
     """
     from celery_collectors.cli.place import opened
     from celery_collectors.up import parts
@@ -112,7 +116,7 @@ def web(wanted: Wanted, /, *, host: str, port: int, keys: Path | None, names: tu
     served = import_module("celery_collectors.web.serve")
     with _until_interrupted(), opened(wanted, worker=True) as place:
         click.echo(f"the page: {_url(host, port)}; Ctrl-C stops it", err=True)
-        served.serve(place.collectors, host=host, port=port, keys=keys, hosts=names)
+        served.serve(place.collectors, host=host, port=port, keys=keys, hosts=names, flower=flower)
 
 
 @click.command(short_help="Do what is due, without consuming messages.")

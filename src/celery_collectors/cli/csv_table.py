@@ -33,19 +33,32 @@ def csv_lines(items: Callable[[], Iterable[Any]]) -> Iterator[str]:
         return
     yield _line(columns)
     for item in items():
-        row = _as_row(item)
+        row = as_row(item, _ALONE)
         yield "\n" + _line([row.get(column) for column in columns])
 
 
 def _columns(items: Iterable[Any]) -> list[str]:
     found: dict[str, None] = {}
     for item in items:
-        found |= dict.fromkeys(_as_row(item))
+        found |= dict.fromkeys(as_row(item, _ALONE))
     return list(found)
 
 
-def _as_row(item: Any) -> dict[str, Any]:
-    return {str(key): value for key, value in item.items()} if isinstance(item, dict) else {_ALONE: item}
+def as_row(item: Any, alone: str) -> dict[str, Any]:
+    """An item's cells by column; what is no object has one, of this name."""
+    return {str(key): value for key, value in item.items()} if isinstance(item, dict) else {alone: item}
+
+
+def as_text(value: Any) -> str:
+    """A value in one cell: a string as it is, a time or a decimal as JSON writes it, what has parts as JSON.
+
+    >>> as_text("two"), as_text([True]), as_text(b"raw")
+    ('two', '[true]', 'cmF3')
+    """
+    text = value if isinstance(value, str) else as_json(value, indent=None)
+    if not isinstance(value, (str, list, dict)) and text.startswith('"'):
+        text = text[1:-1]  # a time, a decimal, bytes: what JSON writes as plain text
+    return text
 
 
 def _line(cells: Iterable[Any]) -> str:
@@ -58,8 +71,5 @@ def _line(cells: Iterable[Any]) -> str:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    text = value if isinstance(value, str) else as_json(value, indent=None)
-    if not isinstance(value, (str, list, dict)) and text.startswith('"'):
-        text = text[1:-1]  # a time, a decimal, bytes: what JSON writes as plain text
-    clean = _CONTROLS.sub("", text).encode(errors="backslashreplace").decode()
+    clean = _CONTROLS.sub("", as_text(value)).encode(errors="backslashreplace").decode()
     return f"'{clean}" if clean.startswith(_FORMULA) and not _NUMBER.fullmatch(clean) else clean

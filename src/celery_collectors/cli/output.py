@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.exit_codes import ExitCode
@@ -33,11 +34,24 @@ def print_line(value: Any) -> None:
     _send(as_json(value, indent=None) + "\n", flush=True)
 
 
+def print_bytes(fill: Callable[[IO[bytes]], None]) -> None:
+    """Let something be written to stdout that is no text."""
+    with _told_where_it_cant():
+        fill(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
 def _send(text: str, *, flush: bool = False) -> None:
-    try:
+    with _told_where_it_cant():
         sys.stdout.buffer.write(text.encode())
         if flush:
             sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _told_where_it_cant() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -113,12 +127,18 @@ class OutputFile:
 
     def write(self, chunks: Iterable[str]) -> None:
         """Replace the file's content."""
+        self.fill(lambda file: _write(file, chunks))
+
+    def fill(self, write: Callable[[IO[bytes]], None]) -> None:
+        """Replace the file's content with what is written to it."""
         try:
             if self._in_place:
-                _write(self._place, "ab", chunks)
+                with self._place.open("ab") as file:
+                    write(file)
                 return
             try:
-                _write(self._beside, "xb", chunks)
+                with self._beside.open("xb") as file:
+                    write(file)
                 self._beside.replace(self._place)
             finally:
                 self._beside.unlink(missing_ok=True)
@@ -132,8 +152,7 @@ class OutputFile:
         )
 
 
-def _write(path: Path, mode: str, chunks: Iterable[str]) -> None:
-    with path.open(mode) as file:
-        for chunk in chunks:
-            file.write(chunk.encode())
-        file.write(b"\n")
+def _write(file: IO[bytes], chunks: Iterable[str]) -> None:
+    for chunk in chunks:
+        file.write(chunk.encode())
+    file.write(b"\n")

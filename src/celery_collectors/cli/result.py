@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from celery_collectors.handle import Request
     from celery_collectors.model import Report
 
-FORMATS = ("json", "ndjson", "csv")
+FORMATS = ("json", "ndjson", "csv", "parquet")
 
 
 @click.command("result", short_help="Print a request's result, or its items.")
@@ -41,17 +42,21 @@ def result(wanted: Wanted, /, *, request_id: str, form: str, output: Path | None
     of its items. As ndjson it is the items, cleaned if there is a cleanup
     stage, one a line and one at a time, however many there are. As csv they
     have a column for each key; a cell that a spreadsheet would run has an
-    apostrophe before it. A request that failed or was cancelled has the items
+    apostrophe before it. As parquet a column has the type of its values, or
+    text where these differ. A request that failed or was cancelled has the items
     that had been collected.
 
     \b
     collectors --app examples.airports requests result 3f8a21 --format ndjson
     collectors --app news requests result 3f8a21 --format csv -o items.csv
+    collectors --app news requests result 3f8a21 --format parquet -o items.parquet
     """
     from celery_collectors.cli.output import OutputFile
     from celery_collectors.cli.place import opened
     from celery_collectors.cli.requests import find
 
+    if form == "parquet":
+        _refuse_parquet(output)
     file = OutputFile(output) if output else None
     with opened(wanted, worker=False) as place:
         request = find(place.collectors, request_id)
@@ -62,7 +67,31 @@ def result(wanted: Wanted, /, *, request_id: str, form: str, output: Path | None
                 hint="wait for its end, or look at it with 'requests show'",
                 code=ExitCode.FAILED,
             )
-        _hand_over(_in_form(form, request, report), file)
+        if form == "parquet":
+            _hand_over_parquet(request, file)
+        else:
+            _hand_over(_in_form(form, request, report), file)
+
+
+def _refuse_parquet(output: Path | None) -> None:
+    """Before anything is opened: it is written by another package, and is nothing for a terminal."""
+    from celery_collectors.cli.parquet_table import refuse_without_pyarrow
+
+    refuse_without_pyarrow()
+    if output is None and sys.stdout.isatty():
+        raise Complaint(
+            "Parquet is no text, and a terminal can't show it", hint="give a file with -o FILE, or pipe it on"
+        )
+
+
+def _hand_over_parquet(request: Request, file: OutputFile | None) -> None:
+    from celery_collectors.cli.output import print_bytes
+    from celery_collectors.cli.parquet_table import write_parquet
+
+    def fill(place: IO[bytes]) -> None:
+        write_parquet(request.items, place)
+
+    return print_bytes(fill) if file is None else file.fill(fill)
 
 
 def _in_form(form: str, request: Request, report: Report) -> Iterable[str]:

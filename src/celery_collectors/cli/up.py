@@ -253,7 +253,7 @@ def _parts(place: Place, asked: Asked, login: Login | None) -> list[Part]:
         for number in numbers
     ]
     if asked.port is not None:
-        found.append(parts.web(place.app_name, port=asked.port))
+        found.append(parts.web(place.app_name, port=asked.port, flower_port=asked.flower_port))
     if asked.flower_port is not None and login is not None:
         found.append(parts.flower(place.app_name, host=parts.HOST, port=asked.flower_port, login=login.text))
     return found

@@ -5,7 +5,7 @@ harmless, so nothing here retries for long: what could not be published is hande
 """
 
 from celery_collectors.dispatch.dispatcher import Dispatcher, broker_name
-from celery_collectors.dispatch.messages import HEADER, PACK_TASK, PRIORITIES, each_of, order_of, our_queue
+from celery_collectors.dispatch.messages import HEADER, PACK_TASK, PRIORITIES, each_of, order_of, our_queue, task_id
 from celery_collectors.dispatch.teller import Teller
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "each_of",
     "order_of",
     "our_queue",
+    "task_id",
 ]

@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 
 from celery_collectors.calls import sent_options
 from celery_collectors.ledger import Order
+from celery_collectors.ledger.asked import Message
 from celery_collectors.plan import Pack
 
 HEADER = "collectors"
@@ -60,7 +61,7 @@ def our_queue(name: str, kind: str = "classic") -> Queue:
     return Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
 
 
-def task_id(order: Order) -> str:
+def task_id(order: Order | Message) -> str:
     """A message's task id: the run or stage and which delivery of it this is."""
     return f"{order.request_id}-{order.ref}-{order.generation}.{order.delivery}"
 

@@ -75,10 +75,13 @@ def flower(app: str, *, host: str, port: int, login: str) -> Part:
     return Part(name="Flower", label="flower", argv=[*_celery(app), "flower", *options], env=env)
 
 
-def web(app: str, *, port: int) -> Part:
-    """The page."""
+def web(app: str, *, port: int, flower_port: int | None) -> Part:
+    """The page; it links tasks to the Flower that runs beside it."""
     command = [sys.executable, "-P", "-m", "celery_collectors.cli", "--app", app, "web"]
-    return Part(name="the page", label="web", argv=[*command, "--host", HOST, "--port", str(port)], env=_environment())
+    options = ["--host", HOST, "--port", str(port)]
+    if flower_port is not None:
+        options += ["--flower", f"http://{HOST}:{flower_port}"]
+    return Part(name="the page", label="web", argv=[*command, *options], env=_environment())
 
 
 def has_flower() -> bool:

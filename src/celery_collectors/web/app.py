@@ -16,12 +16,16 @@ from celery_collectors.web import bodies
 from celery_collectors.web.asking import Asking, InProgress, in_progress
 from celery_collectors.web.declared import Declared
 from celery_collectors.web.face import Face, Limits
+from celery_collectors.web.flower import Flower
 from celery_collectors.web.guard import Guard
 from celery_collectors.web.health import Counted, Health
 from celery_collectors.web.keys import Keys
-from celery_collectors.web.look import HERE
+from celery_collectors.web.list_stream import ListStream
+from celery_collectors.web.look import HERE, Look
 from celery_collectors.web.pages import Pages
+from celery_collectors.web.problem_pages import ProblemPages, unforeseen_too
 from celery_collectors.web.problems import handle_problems
+from celery_collectors.web.request_page import RequestPage
 from celery_collectors.web.requests import Requests
 from celery_collectors.web.results import Results
 from celery_collectors.web.streams import Streams
@@ -36,6 +40,7 @@ def create_app(
     keys: Keys | None = None,
     hosts: Iterable[str] = (),
     limits: Limits | None = None,
+    flower: str | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """Make the ASGI app of one project's collectors.
@@ -45,7 +50,11 @@ def create_app(
         keys: Who may come in; ``None`` lets in everyone who reaches it, so it must be on the loopback only.
         hosts: Names by which it is called, beside those of the loopback.
         limits: How much it takes on.
+        flower: Where a browser finds Flower; without it nothing is linked there.
         stopping: Says whether the server is about to stop, and event streams should end.
+
+    Raises:
+        SettingsError: when Flower's address is none.
 
     >>> from celery import Celery
     >>> app = create_app(Collectors(Celery("news")))
@@ -65,11 +74,16 @@ def create_app(
     )
     app.include_router(_v1(face))
     app.include_router(health.routes(KEY))
-    app.include_router(Pages(face).routes())
+    look = Look()
+    app.include_router(Pages(face, look).routes())
+    app.include_router(ListStream(face).routes())
+    app.include_router(RequestPage(face, look, Flower.at(flower) if flower else None).routes())
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(Counted, registry=health.registry)
     app.add_middleware(Guard, keys=keys, hosts=hosts, body_bytes=limits.body_bytes)
+    app.add_middleware(ProblemPages, look=look)
     handle_problems(app)
+    app.add_exception_handler(Exception, unforeseen_too(look))
     app.add_exception_handler(InProgress, in_progress)
     _describe(app)
     return app

@@ -1,4 +1,4 @@
-"""How the page writes states, times and sizes."""
+"""How pages look, and how they write states, times and sizes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
 
 HERE = Path(__file__).parent
+POLICY = "; ".join(
+    (
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
+        "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+    )
+)  # fmt: skip
+SHOWN_CHARS = 4096
 ICONS = {
     "queued": "◌", "running": "▶", "retrying": "↻", "ok": "✓", "empty": "∅", "failed": "✗", "timed_out": "⧖",
     "lost": "?", "cancelled": "⊘", "skipped": "»", "collecting": "▶", "gathering": "▶", "cleaning": "▶",
@@ -18,10 +26,31 @@ ICONS = {
 }  # fmt: skip
 
 
-def environment() -> Environment:
+class Look:
+    """The templates, and what is said with every page."""
+
+    def __init__(self) -> None:
+        self._templates = _templates()
+
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A page, or a part of one, on which nothing inline runs and which fetches nothing from elsewhere."""
+        text = self._templates.get_template(template).render(**values)
+        whole = text.encode(errors="backslashreplace")  # half a character, which UTF-8 can't hold
+        return HTMLResponse(whole, status, {"Content-Security-Policy": POLICY})
+
+
+def _templates() -> Environment:
     """The templates. Whatever they are given is shown as text: topics, items and tracebacks come from others."""
     found = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-    found.filters |= {"icon": icon, "words": words, "seconds": seconds, "clock": clock, "size": size, "pretty": pretty}
+    found.filters |= {
+        "icon": icon,
+        "words": words,
+        "seconds": seconds,
+        "clock": clock,
+        "size": size,
+        "excerpt": excerpt,
+        "amount": amount,
+    }
     return found
 
 
@@ -38,11 +67,13 @@ def words(state: str) -> str:
 def seconds(duration_s: float | None) -> str:
     """A duration.
 
-    >>> seconds(0.512), seconds(75.2), seconds(None)
-    ('0.51 s', '1 min 15 s', '–')
+    >>> seconds(0.0123), seconds(0.512), seconds(75.2), seconds(None)
+    ('12 ms', '0.51 s', '1 min 15 s', '–')
     """
     if duration_s is None:
         return "–"
+    if duration_s < 0.1:
+        return f"{duration_s * 1000:.0f} ms"
     if duration_s < 60:
         return f"{duration_s:.2f} s" if duration_s < 10 else f"{duration_s:.1f} s"
     return f"{int(duration_s) // 60} min {int(duration_s) % 60} s"
@@ -67,6 +98,23 @@ def size(size_bytes: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def pretty(value: Any) -> str:
-    """A result or an item as JSON over several lines."""
-    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+def excerpt(value: Any) -> str:
+    r"""A result, an item or arguments as JSON over several lines, as far as fits on a page.
+
+    What an eye would take for something else, like characters that turn the direction of text, is escaped.
+
+    >>> excerpt(["a\u202eb"])
+    '[\n  "a\\u202eb"\n]'
+    """
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text[:SHOWN_CHARS])
+    return shown if len(text) <= SHOWN_CHARS else f"{shown} … ({len(text) - SHOWN_CHARS:,} characters more)"
+
+
+def amount(number: int, thing: str) -> str:
+    """How many of something.
+
+    >>> amount(1, "item"), amount(2, "item")
+    ('1 item', '2 items')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

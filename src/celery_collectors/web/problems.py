@@ -20,6 +20,7 @@ from celery_collectors.web.open_requests import TooMany
 
 log = logging.getLogger(__name__)
 
+MEDIA = "application/problem+json"
 RETRY_AFTER_S = 5
 STATUS: Mapping[type[Exception], int] = {  # the first that fits
     errors.RequestUnknown: 404,
@@ -43,16 +44,15 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
         more: Further fields.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return Response(as_json(body), status, dict(headers or {}), "application/problem+json")
+    return Response(as_json(body), status, dict(headers or {}), MEDIA)
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Let an app answer all its errors so."""
+    """Let an app answer all its errors so, but for what nobody foresaw: see :func:`unforeseen`."""
     app.add_exception_handler(errors.CollectorsError, _ours)
     app.add_exception_handler(TooMany, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 async def _ours(_: Request, error: Exception) -> Response:
@@ -87,6 +87,7 @@ def _methods(request: Request) -> set[str]:
     }
 
 
-async def _unforeseen(_: Request, error: Exception) -> Response:
+async def unforeseen(_: Request, error: Exception) -> Response:
+    """The problem that an error of our own is."""
     log.error("an endpoint failed", exc_info=error)
     return problem(500, "something went wrong here that we did not foresee; the server's log has the traceback")

@@ -25,6 +25,7 @@ def serve(
     keys: Path | None = None,
     hosts: Iterable[str] = (),
     limits: Limits | None = None,
+    flower: str | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -34,11 +35,12 @@ def serve(
         keys: The file of keys' hashes; needed to be reached from other machines.
         hosts: Names by which it is called, beside those of the loopback.
         limits: How much it takes on.
+        flower: Where a browser finds Flower.
 
     Raises:
-        SettingsError: when it would be open to everyone who reaches this machine.
+        SettingsError: when it would be open to everyone who reaches this machine, or Flower's address is none.
     """
-    make_server(collectors, host=host, port=port, keys=keys, hosts=hosts, limits=limits).run()
+    make_server(collectors, host=host, port=port, keys=keys, hosts=hosts, limits=limits, flower=flower).run()
 
 
 def make_server(
@@ -49,6 +51,7 @@ def make_server(
     keys: Path | None = None,
     hosts: Iterable[str] = (),
     limits: Limits | None = None,
+    flower: str | None = None,
 ) -> uvicorn.Server:
     """The server that :func:`serve` runs."""
     if keys is None and not is_loopback(host):
@@ -60,6 +63,7 @@ def make_server(
         keys=Keys.load(keys) if keys else None,
         hosts=[host, *hosts],
         limits=limits,
+        flower=flower,
         stopping=lambda: server.should_exit,
     )
     config = uvicorn.Config(

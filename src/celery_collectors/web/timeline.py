@@ -41,7 +41,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draw(report: Report, events: Sequence[Event], now_ms: float) -> Timeline:
-    """Draw a request's present generation.
+    """Draw the generation that a report is of.
 
     Args:
         report: The request's.
@@ -65,7 +65,9 @@ def draw(report: Report, events: Sequence[Event], now_ms: float) -> Timeline:
         for name, outcome in outcomes.items():
             word = name if subject == "run" else named.get(name)
             heard = [event for event in own if event.subject == subject and event.name == word]
-            stretches = list(_stretches(heard, began_ms if subject == "run" else None, ends_ms))
+            is_kept = not heard and outcome.state in RUN_ENDED  # from an earlier generation
+            since_ms = began_ms if subject == "run" and not is_kept else None
+            stretches = list(_stretches(heard, since_ms, ends_ms))
             bars = tuple(Bar(state, x(a), max(round(x(b) - x(a), 1), 2.0)) for state, a, b in stretches)
             said = ", ".join(f"{state} {(b - a) / 1000:.2f} s" for state, a, b in stretches) or "kept"
             yield Row(name=name, state=str(outcome.state), bars=bars, said=f"{name}: {said}; {outcome.state}")
@@ -73,7 +75,7 @@ def draw(report: Report, events: Sequence[Event], now_ms: float) -> Timeline:
     return Timeline(
         rows=(*rows("run", report.outcomes), *rows("stage", report.stages)),
         whole_s=(last_ms - began_ms) / 1000,
-        deadline_x=x(deadline_ms) if deadline_ms <= last_ms else None,
+        deadline_x=x(deadline_ms) if report.deadline_at and deadline_ms <= last_ms else None,
         now_x=None if report.is_final else x(now_ms),
     )
 

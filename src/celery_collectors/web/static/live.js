@@ -1,4 +1,5 @@
-// What htmx does not do: open details stay open, ticked boxes stay ticked, and the badge says whether this is live.
+// What htmx does not do: rows open, open details stay open, ticked boxes stay ticked, and the badge says whether this
+// is live.
 "use strict";
 
 const badge = () => document.getElementById("badge");
@@ -23,34 +24,71 @@ document.addEventListener("htmx:afterSwap", (event) => {
   }
 });
 
+// A row of the table opens: its link leads to a page of its own, which is put below it instead. htmx keeps that below
+// while it renews the table around it.
+const openerOf = (row) => document.querySelector(`a[aria-controls="${row.id}"]`);
+const fill = (row) => htmx.ajax("GET", openerOf(row).href, { target: row.cells[0], swap: "innerHTML" });
+const refill = (name) => {
+  for (const row of document.querySelectorAll("tr.more:not([hidden])")) {
+    if (name === undefined || openerOf(row).dataset.name === name) fill(row);
+  }
+};
+const tell = () => {
+  for (const row of document.querySelectorAll("tr.more")) openerOf(row).setAttribute("aria-expanded", !row.hidden);
+};
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[aria-controls]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const row = document.getElementById(link.getAttribute("aria-controls"));
+  row.hidden = !row.hidden;
+  if (!row.hidden) fill(row);
+  tell();
+});
+document.addEventListener("htmx:afterSwap", tell);
+tell();
+
+// One stream for each page. A server that answers with an error ends a stream for good: another one may come.
+const follow = (url, hear) => {
+  const events = new EventSource(url);
+  const put_away = hear(events);
+  events.onopen = () => say(true);
+  events.onerror = () => {
+    say(false);
+    if (events.readyState !== EventSource.CLOSED) return;
+    put_away();
+    setTimeout(follow, 1000, url, hear);
+  };
+};
+
 const list = document.getElementById("list");
-if (list) {
-  document.addEventListener("htmx:afterRequest", (event) => say(event.detail.successful));
+if (list && list.dataset.events) {
+  follow(list.dataset.events, (events) => {
+    events.addEventListener("changed", () => htmx.trigger(list, "changed"));
+    return () => {};
+  });
 }
 
 const part = document.getElementById("part");
 if (part && part.dataset.events) {
   const refresh = () => htmx.trigger(part, "changed");
-  const follow = () => {
-    const events = new EventSource(part.dataset.events);
+  follow(part.dataset.events, (events) => {
     const tick = setInterval(refresh, 1000); // the line that says now
-    events.onopen = () => say(true);
-    events.onerror = () => {
-      say(false);
-      if (events.readyState !== EventSource.CLOSED) return;
-      clearInterval(tick);
-      setTimeout(follow, 1000); // a server that answers with an error ends a stream for good: another one may come
-    };
-    events.addEventListener("collector", refresh);
+    events.addEventListener("collector", (event) => {
+      refresh();
+      refill(JSON.parse(event.data).name);
+    });
     events.addEventListener("request", refresh);
-    events.addEventListener("end", () => {
+    events.addEventListener("end", (event) => {
+      const state = JSON.parse(event.data).state;
       events.close();
       clearInterval(tick);
       refresh();
+      refill();
       badge().dataset.over = "yes";
       badge().hidden = true;
-      for (const form of document.querySelectorAll("form[data-when]")) form.hidden = form.dataset.when !== "over";
+      for (const form of document.querySelectorAll("form[data-when]")) form.hidden = !form.dataset.when.includes(state);
     });
-  };
-  follow();
+    return () => clearInterval(tick);
+  });
 }

@@ -1,0 +1,177 @@
+"""The page of one request: where each collector is, and buttons to steer it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+
+from celery_collectors.errors import RequestError
+from celery_collectors.events import Event
+from celery_collectors.handle import Request
+from celery_collectors.model import RUN_ENDED, Report
+from celery_collectors.web.actions import act_on, caller_of, fields_of, to
+from celery_collectors.web.face import Face
+from celery_collectors.web.flower import Flower, links
+from celery_collectors.web.generations import past
+from celery_collectors.web.look import Look
+from celery_collectors.web.results import JSON, NDJSON, Results
+from celery_collectors.web.rows import look_at
+from celery_collectors.web.timeline import draw
+from celery_collectors.web.trend import Seen, trends
+
+SHOWN_ITEMS = 5
+SHOWN_TRENDS = 200
+SHOWN_EARLIER = 10
+NEWEST = 100
+Generation = Annotated[int | None, Query(ge=1)]
+Ref = Annotated[str, Path(pattern=r"^([0-9]{1,6}|gathering|cleanup|process)$")]
+DOWNLOADS = {"json": JSON, "ndjson": NDJSON}
+
+
+class RequestPage:
+    """The page of one request, its parts, and what its buttons do.
+
+    Args:
+        face: The facade and its limits.
+        look: How pages look.
+        flower: Where Flower is, if there is one.
+    """
+
+    def __init__(self, face: Face, look: Look, flower: Flower | None) -> None:
+        self._face = face
+        self._look = look
+        self._flower = flower
+
+    def routes(self) -> APIRouter:
+        """Their routes, which are no part of the API."""
+        router = APIRouter(prefix="/requests/{request_id}", include_in_schema=False)
+        add = router.add_api_route
+        add("", self.one, response_class=HTMLResponse)
+        add("/part", self.part, response_class=HTMLResponse)
+        add("/over-time", self.over_time, response_class=HTMLResponse)
+        add("/rows/{ref}", self.row, response_class=HTMLResponse)
+        add("/download", self.download)
+        add("/{action}", self.act, methods=["POST"])
+        return router
+
+    async def one(self, request_id: UUID, generation: Generation = None) -> Response:
+        """The page; of an earlier generation, what is kept of that."""
+        request = await self._face.get(request_id)
+        if generation is not None and (found := await self._face.call(_seen_then, request, generation)):
+            return self._look.page("past.html", **found, here="")
+        return await self._one(request)
+
+    async def _one(self, request: Request, notice: str = "", status: int = 200) -> Response:
+        return self._look.page("one.html", status, **await self._seen(request), notice=notice, here="")
+
+    async def part(self, request_id: UUID) -> Response:
+        """What changes of it, to be put in place of what is shown."""
+        return self._look.page("part.html", **await self._seen(await self._face.get(request_id)))
+
+    async def _seen(self, request: Request) -> dict[str, Any]:
+        return await self._face.call(_seen, request, self._flower)
+
+    async def row(self, http: HttpRequest, request_id: UUID, ref: Ref) -> Response:
+        """All that is known of one run or stage: a page of its own, or what is opened in the table."""
+        request = await self._face.get(request_id)
+        found = await self._face.call(look_at, request, ref, self._flower)
+        template = "row.html" if http.headers.get("hx-request") else "row_page.html"
+        return self._look.page(template, **found, here="")
+
+    async def over_time(self, http: HttpRequest, request_id: UUID) -> Response:
+        """How long each of its collectors has taken lately, and this time: a page of its own, or what is opened."""
+        request = await self._face.get(request_id)
+        report = await self._face.call(request.report)
+        found = trends(
+            list(report.outcomes)[:SHOWN_TRENDS], await self._face.call(self._seen_lately, report), request.id
+        )
+        template = "trends.html" if http.headers.get("hx-request") else "trends_page.html"
+        return self._look.page(template, report=report, trends=found, newest=NEWEST, here="")
+
+    def _seen_lately(self, report: Report) -> list[Seen]:
+        lately = {one.request_id: (one.created_at, outcomes) for one, outcomes in self._face.collectors.lately(NEWEST)}
+        lately[report.request_id] = report.created_at, report.outcomes  # which may be older than those
+        return [Seen(request_id=one, at=at, outcomes=found) for one, (at, found) in lately.items() if at is not None]
+
+    async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
+        """Cancel it, try it again, or give it another level."""
+        request = await self._face.get(request_id)
+        try:
+            await act_on(self._face, request, action, await fields_of(http), caller_of(http))
+        except RequestError as error:
+            return await self._one(request, str(error), 409)
+        return to(f"/requests/{request.id}")
+
+    async def download(self, http: HttpRequest, request_id: UUID) -> Response:
+        """The result, or the items, as a file."""
+        ending = "ndjson" if http.query_params.get("as") == "ndjson" else "json"
+        headers = {"Content-Disposition": f'attachment; filename="{request_id}.{ending}"'}
+        request = await self._face.get(request_id)
+        return await Results(self._face).stream(request, DOWNLOADS[ending], headers)
+
+
+def _seen_then(request: Request, generation: int) -> dict[str, Any] | None:
+    """All that the page of an earlier generation shows, if anything is kept of it."""
+    events = _events(request)
+    found = past(request.report(), events, generation)
+    if found is None:
+        return None
+    return {
+        "report": found.report,
+        "is_whole": found.is_whole,
+        "timeline": draw(found.report, events, time.time() * 1000),
+        "earlier": _earlier(generation),
+    }
+
+
+def _events(request: Request) -> list[Event]:
+    events, after = list[Event](), "0"
+    while found := request.happened(after):
+        events += found
+        after = found[-1].id
+    return events
+
+
+def _earlier(generation: int) -> range:
+    """The generations before one, the latest of them."""
+    return range(max(1, generation - SHOWN_EARLIER), generation)
+
+
+def _began_s(report: Report, events: Sequence[Event], now_ms: float) -> float:
+    """When its present generation began."""
+    own = next((event.at_ms for event in events if event.generation == report.generation), None)
+    if own is None:
+        return report.created_at.timestamp() if report.created_at else now_ms / 1000
+    return own / 1000
+
+
+def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
+    """All that the page of one request shows."""
+    events = _events(request)
+    report = request.report()
+    now_ms = time.time() * 1000
+    began_s = _began_s(report, events, now_ms)
+    ended_s = report.finished_at.timestamp() if report.finished_at else now_ms / 1000
+    outcomes = report.outcomes.values()
+    return {
+        "report": report,
+        "timeline": draw(report, events, now_ms),
+        "earlier": _earlier(report.generation),
+        "again_s": {e.name: max(0.0, e.at_ms / 1000 + e.delay_s - now_ms / 1000) for e in events if e.delay_s},
+        "ended": sum(one.state in RUN_ENDED for one in outcomes),
+        "missing": sum(one.state in ("failed", "timed_out", "lost", "cancelled") for one in outcomes),
+        "items": sum(one.items for one in outcomes),
+        "most_items": max((one.items for one in outcomes), default=0),
+        "bytes": sum(one.bytes for one in outcomes),
+        "elapsed_s": max(0.0, ended_s - began_s),
+        "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,
+        "links": links(flower, request.id, request.asked()) if flower else None,
+        "first_items": list(islice(request.items(), SHOWN_ITEMS)) if report.is_final else [],
+    }
