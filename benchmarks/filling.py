@@ -17,7 +17,8 @@ from redis import Redis
 
 from benchmarks.contender import PROCESSES, TooSlow
 from celery_collectors.ledger import Grant, Ledger
-from celery_collectors.payloads import PayloadStore
+from celery_collectors.ledger.reading import Reader
+from celery_collectors.ledger.stores import payload_store
 from tests.ledger.world import World
 
 PREFIX = "collectors:bench"  # of the flows' app
@@ -25,6 +26,7 @@ RUNS = ("0", "1", "2")
 STAGES = ("gathering", "cleanup", "process")
 SAMPLE = 50
 ITEMS = [1, 2, 3, 4, 5]
+PATIENCE_S = 10.0
 
 
 def fill(url: str, requests: int, *, ends_at: float) -> None:
@@ -54,7 +56,8 @@ class Filler(World):
     def __init__(self, client: Any) -> None:
         super().__init__(client, PREFIX, shards=4)
         self.ledger = Ledger(client, self.settings)
-        self.store = PayloadStore.of(client, self.settings)
+        self.store = payload_store(self.ledger, self.settings, patience_s=PATIENCE_S)
+        self.reader = Reader(self.ledger, self.store)
 
     def finish_one(self) -> str:
         """Open a request of three runs, and let it end; return its id."""

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import median
 
 from celery import Celery
 
@@ -42,7 +42,8 @@ class Client:
         self._dispatcher = Dispatcher(app, self.reader, settings)
         self._teller = Teller(self._dispatcher, self.ledger)
         self._settings = settings
-        self._known: dict[str, tuple[float, Mapping[str, float]]] = {}
+        self._known: Mapping[str, float] = {}
+        self._read_at = -KNOWN_FOR_S
 
     def ask(
         self,
@@ -97,27 +98,23 @@ class Client:
     def _first(self, plan: Plan, request_id: str, messages: str, priority: str) -> list[Order | Pack]:
         if messages != "auto":
             return list(first_orders(plan, request_id, priority))
-        groups = messages_of(plan, self.run_times(request_id), self._settings)
+        groups = messages_of(plan, self.run_times(), self._settings)
         return list(first_orders(plan, request_id, priority, groups))
 
-    def run_times(self, request_id: str) -> Mapping[str, float]:
-        """How long runs are known to take where this request lies: milliseconds by task, as of a moment ago."""
-        return self._run_times_on(self.ledger.shard_of(request_id))
+    def run_times(self) -> Mapping[str, float]:
+        """How long runs and stages are known to take: milliseconds by task, as of a moment ago.
 
-    def run_times_everywhere(self) -> Mapping[str, float]:
-        """The same, wherever a request may lie: the average over all shards that know."""
-        by_task: dict[str, list[float]] = defaultdict(list)
-        for shard in self.ledger.shards:
-            for task, run_ms in self._run_times_on(shard).items():
-                by_task[task].append(run_ms)
-        return {task: fmean(known) for task, known in by_task.items()}
-
-    def _run_times_on(self, shard: str) -> Mapping[str, float]:
-        read_at, known = self._known.get(shard, (-KNOWN_FOR_S, {}))
-        if time.monotonic() - read_at >= KNOWN_FOR_S:
-            known = self.ledger.run_times(shard)
-            self._known[shard] = (time.monotonic(), known)
-        return known
+        Each shard learns for itself; of those that know a task it is the median, so that one that has seen a bad moment
+        decides nothing, and one that has not seen it yet decides as the others.
+        """
+        if time.monotonic() - self._read_at >= KNOWN_FOR_S:
+            by_task: dict[str, list[float]] = defaultdict(list)
+            for known in self.ledger.run_times():
+                for task, run_ms in known.items():
+                    by_task[task].append(run_ms)
+            self._known = {task: median(times) for task, times in by_task.items()}
+            self._read_at = time.monotonic()
+        return self._known
 
     def publish(self, orders: Sequence[Order | Pack]) -> None:
         """Publish; while that can't be done, the request waits in the ledger."""

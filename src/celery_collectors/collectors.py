@@ -338,7 +338,7 @@ class Collectors:
         """
         check_word("messages", messages or self.settings.messages, ("auto", "each"))
         plan = self._plan(topic, Policy(min_ok=min_ok, required=as_names("required", required), first=first), only)
-        known_ms = self.client.run_times_everywhere()
+        known_ms = self.client.run_times()
         return explain(plan, known_ms, self.settings, messages=messages or self.settings.messages)
 
     def _plan(self, topic: str, policy: Policy, only: Sequence[str]) -> Plan:

@@ -42,7 +42,7 @@ def many(engine: Engine, name: str, runs: int) -> Request:
     plan = Plan(topic="many", runs=plans, stages=(), policy=Policy(), on_loop=on_loop)
     request_id = str(uuid.uuid4())
     client.ledger.open(request_id, topic="many", runs=plans, deadline_s=60, finish_s=30)
-    groups = messages_of(plan, client.run_times(request_id), settings)
+    groups = messages_of(plan, client.run_times(), settings)
     client.publish(list(first_orders(plan, request_id, "normal", groups)))
     return engine.collectors.get(request_id)
 

@@ -320,11 +320,14 @@ class Ledger(Asking, Storing):
             found: Any = client.hget(self.key("calls", held.request_id), held.ref)
         return str(found.decode())
 
-    def run_times(self, shard: str) -> dict[str, float]:
-        """How long runs and stages have taken lately: milliseconds, a moving average by task."""
+    def run_times(self) -> list[dict[str, float]]:
+        """How long runs and stages have taken lately, as each shard knows it: ms, a moving average by task."""
         with self.answering() as client:
-            found: Any = client.hgetall(f"{shard}:times")
-        return {task.decode(): float(run_ms) for task, run_ms in found.items()}
+            asking = client.pipeline(transaction=False)
+            for shard in self.shards:
+                asking.hgetall(f"{shard}:times")
+            found = asking.execute()
+        return [{task.decode(): float(run_ms) for task, run_ms in known.items()} for known in found]
 
     def state(self, request_id: str) -> RequestState:
         """A request's state; ``unknown`` when the ledger does not hold it."""
