@@ -34,8 +34,8 @@ def peak_mb(pid: int) -> float:
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float], requests: int) -> dict[str, float]:
-    """Milliseconds of CPU for each request, by process."""
-    return {name: round((after[name] - before[name]) / requests * 1000, 3) for name in after if name in before}
+    """Milliseconds of CPU for each request, by process; one that was not there before has begun since."""
+    return {name: round((used - before.get(name, 0.0)) / requests * 1000, 3) for name, used in after.items()}
 
 
 def _of(process: psutil.Process) -> float:

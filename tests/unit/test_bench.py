@@ -50,7 +50,7 @@ def test_ratios_are_of_medians_and_held_against_the_aim() -> None:
 
 
 def test_cpu_time_is_that_of_a_request() -> None:
-    assert spent({"redis": 1.0, "gone": 1.0}, {"redis": 3.0}, 1000) == {"redis": 2.0}
+    assert spent({"redis": 1.0, "gone": 1.0}, {"redis": 3.0, "new": 0.5}, 1000) == {"redis": 2.0, "new": 0.5}
 
 
 def test_mains_own_log_is_the_journal(tmp_path: Path) -> None:
