@@ -60,11 +60,11 @@ def test_an_unknown_request_is_not_found(cold: Shell) -> None:
 
 
 def test_what_matters_most_fits_a_narrow_terminal(warm: Shell) -> None:
-    request_id = warm.collect("fast:food", "--json").json()["request_id"]
+    request_id = warm.collect("fast:longersofood", "--json").json()["request_id"]
     warm.variables["COLUMNS"] = "40"
     first = warm.run("--app", "shop", "requests", "list", "--limit", "1").out.splitlines()
-    assert first[0].split() == ["request", "state", "runs", "topic"]
-    assert first[1].split() == [request_id[:8], "✓", "complete", "2", "of", "2", "fast:food"]
+    assert first[0].split() == ["request", "state", "topic"]
+    assert first[1].split() == [request_id[:8], "✓", "complete", "fast:longersofood"]
     declared = warm.run("--app", "shop", "list").out.splitlines()
     assert declared[0].split() == ["collector", "topics", "what", "it", "says"]
 
