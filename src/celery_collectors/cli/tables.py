@@ -90,14 +90,15 @@ def _between(start: datetime | None, end: datetime | None) -> str:
 def print_requests(summaries: Iterable[Summary], stream: IO[str]) -> None:
     """Print a line per request."""
     out = console(stream)
-    table = _table("request", "state", "runs", *_asked(out), "topic")
+    is_narrow = out.width < _NARROW
+    table = _table("request", "state", *([] if is_narrow else ["runs"]), *_asked(out), "topic")
     for column in table.columns[:-1]:
         column.no_wrap = True
     for one in summaries:
         table.add_row(
             _text(one.request_id if out.width >= 100 else one.request_id[:8]),
             _state(one.state, out),
-            _text(f"{one.runs - one.open - one.missing} of {one.runs}"),
+            *([] if is_narrow else [_text(f"{one.runs - one.open - one.missing} of {one.runs}")]),
             *map(_text, _asked(out, one)),
             _text(one.topic),
         )
