@@ -177,6 +177,15 @@ def test_a_tick_stays_while_the_list_is_renewed(page: Page, project: Collectors)
     expect(page.locator(f"#tick-{request_id}")).to_be_checked()
 
 
+def test_what_others_style_is_not_copied_which_the_policy_would_block(page: Page, project: Collectors) -> None:
+    request_id = asked(project, "styled by an extension")
+    page.goto("/")
+    tick = page.locator(f"#tick-{request_id}")
+    tick.evaluate("one => { one.style.color = 'red'; one.dataset.old = 'yes'; }")
+    asked(project, "and renewed")
+    expect(tick).not_to_have_attribute("data-old", "yes")
+
+
 def test_the_list_follows_what_is_asked_and_what_becomes_of_it(page: Page, project: Collectors, notes: Path) -> None:
     page.goto("/?topic=seen+live")
     expect(page.get_by_text("No requests that match.")).to_be_visible()

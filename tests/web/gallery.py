@@ -77,6 +77,20 @@ def hostile(topic: str) -> list[Any]:
     return [{"text": "</pre><script>alert(1)</script>"}, "\u202egnp.exe", "x" * 100_000]
 
 
+def _wide(number: int) -> None:
+    @collectors.collector(name=f"source {number:0>2}", topics="wide*")
+    def wide(topic: str) -> list[int]:
+        """One of a hundred."""
+        if number % 9 == 4:
+            raise ConnectionError(f"source {number} was reset by peer")
+        time.sleep(number % 7 / 100)
+        return list(range(number))
+
+
+for _number in range(100):
+    _wide(_number)
+
+
 @app.task
 def echo(*args: Any, **kwargs: Any) -> Any:
     """A task that is no collector, for chords."""

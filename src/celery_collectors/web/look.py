@@ -73,7 +73,7 @@ def seconds(duration_s: float | None) -> str:
     if duration_s is None:
         return "–"
     if duration_s < 0.1:
-        return f"{duration_s * 1000:.0f} ms"
+        return f"{duration_s * 1000:.0f} ms" if duration_s >= 0.0005 else "< 1 ms"
     if duration_s < 60:
         return f"{duration_s:.2f} s" if duration_s < 10 else f"{duration_s:.1f} s"
     return f"{int(duration_s) // 60} min {int(duration_s) % 60} s"

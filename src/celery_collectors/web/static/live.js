@@ -87,7 +87,7 @@ if (part && part.dataset.events) {
       refill();
       badge().dataset.over = "yes";
       badge().hidden = true;
-      for (const form of document.querySelectorAll("form[data-when]")) form.hidden = !form.dataset.when.includes(state);
+      for (const one of document.querySelectorAll("[data-when]")) one.hidden = !one.dataset.when.includes(state);
     });
     return () => clearInterval(tick);
   });
