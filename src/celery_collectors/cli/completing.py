@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from celery_collectors.cli.wanted import Wanted
 
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0  # a busy machine takes seconds to import an app
 NEWEST = 50
 
 Look = Callable[["Wanted"], list[tuple[str, str]]]
