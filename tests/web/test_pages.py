@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from celery_collectors.errors import PayloadError
+from celery_collectors.handle import Request
 from tests.web.test_requests import ask
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -15,6 +19,32 @@ def test_a_filter_that_is_not_understood_filters_nothing(client: httpx.Client, q
     assert client.get(f"/{query}").status_code == client.get(f"/list{query}").status_code == 200
 
 
+def test_a_filter_that_is_not_understood_is_named(client: httpx.Client) -> None:
+    assert "not understood, and so left out: state=odd, since=never" in client.get("/?state=odd&since=never").text
+    assert "not understood" not in client.get("/?state=partial&since=2026-01-02").text
+
+
+def test_a_generation_of_which_nothing_is_kept_is_said(client: httpx.Client) -> None:
+    request_id = ask(client, "python")["request_id"]
+    answer = client.get(f"/requests/{request_id}?generation=77")
+    assert answer.status_code == 404
+    assert "nothing is kept of generation 77" in answer.text
+    assert client.get(f"/requests/{request_id}?generation=1").status_code == 200
+
+
+def test_items_that_are_gone_take_no_page_with_them(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = ask(client, "python")["request_id"]
+
+    def gone(self: Request) -> Any:
+        raise PayloadError("its items are gone")
+
+    monkeypatch.setattr(Request, "items", gone)
+    for path in (f"/requests/{request_id}", f"/requests/{request_id}/part"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert "The items can't be read: its items are gone" in answer.text
+
+
 def test_a_form_that_is_no_text_is_no_question(client: httpx.Client) -> None:
     answer = client.post("/ask", content=b"topic=%ff%00&deadline_s=\xff")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
@@ -23,6 +53,9 @@ def test_a_form_that_is_no_text_is_no_question(client: httpx.Client) -> None:
 
 def test_a_deadline_that_is_none_is_refused(client: httpx.Client) -> None:
     assert client.post("/ask", data={"topic": "python", "deadline_s": "nan"}).status_code == 422
+    answer = client.post("/ask", data={"topic": "python", "deadline_s": "soon"})
+    assert answer.status_code == 422
+    assert "the deadline is a number of seconds, as in 30 or 2.5, not &#39;soon&#39;" in answer.text
 
 
 def test_another_sites_form_does_nothing(client: httpx.Client) -> None:
@@ -41,9 +74,19 @@ def test_what_a_ticked_request_refuses_is_said(client: httpx.Client) -> None:
     answer = client.post("/many", data={"action": "retry", "request_id": [request_id, "no-uuid"]})
     assert answer.status_code == 409
     assert "complete" in answer.text
+    assert "a request_id is a UUID" in answer.text
     assert client.post("/many", data={"action": "explode", "request_id": request_id}).status_code == 409
+    assert "nothing is ticked" in client.post("/many", data={"action": "cancel"}).text
+
+
+def test_whoever_acts_on_what_is_ticked_comes_back_to_the_same_list(client: httpx.Client) -> None:
+    request_id = ask(client, "python")["request_id"]
+    asked = 'action="/many?topic=pyth"'
+    assert asked in client.get("/?topic=pyth").text
+    answer = client.post("/many?topic=pyth", data={"action": "retry", "request_id": request_id})
+    assert asked in answer.text
 
 
 def test_an_action_that_is_not_there_is_refused(client: httpx.Client) -> None:
     request_id = ask(client, "python")["request_id"]
-    assert client.post(f"/requests/{request_id}/explode").status_code == 409
+    assert client.post(f"/requests/{request_id}/explode").status_code == 404

@@ -115,8 +115,9 @@ def web(
     refuse_taken("the page", port, "--port", host)
     served = import_module("celery_collectors.web.serve")
     with _until_interrupted(), opened(wanted, worker=True) as place:
+        server = served.make_server(place.collectors, host=host, port=port, keys=keys, hosts=names, flower=flower)
         click.echo(f"the page: {_url(host, port)}; Ctrl-C stops it", err=True)
-        served.serve(place.collectors, host=host, port=port, keys=keys, hosts=names, flower=flower)
+        server.run()
 
 
 @click.command(short_help="Do what is due, without consuming messages.")

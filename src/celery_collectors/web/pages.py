@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
-from celery_collectors.errors import CollectorsError, RequestError
+from celery_collectors.errors import RequestError, RequestUnknown
 from celery_collectors.ledger.finding import Page
-from celery_collectors.web.actions import act_on, caller_of, fields_of, form_of, to
+from celery_collectors.web.actions import act_on, caller_of, fields_of, form_of, seconds_of, to, uuid_of
 from celery_collectors.web.declared import Declared
 from celery_collectors.web.face import Face
 from celery_collectors.web.filters import Filters
@@ -20,6 +19,8 @@ from celery_collectors.web.grid import COLUMNS, spread
 from celery_collectors.web.list_stream import SHOWN
 from celery_collectors.web.look import Look
 from celery_collectors.web.open_requests import TooMany
+
+TICKED_MAX = 200
 
 
 class Pages:
@@ -47,7 +48,8 @@ class Pages:
 
     async def requests(self, http: HttpRequest) -> Response:
         """The list of requests, with a form to ask."""
-        return await self._requests(Filters.read(http.query_params))
+        filters = Filters.read(http.query_params)
+        return await self._requests(filters, filters.notice)
 
     async def _requests(self, filters: Filters, notice: str = "", status: int = 200) -> Response:
         found = await self._found(filters)
@@ -71,24 +73,27 @@ class Pages:
         form = await fields_of(http)
         try:
             await self._face.call(self._face.opened.check)
-            deadline = float(form["deadline_s"]) if form.get("deadline_s") else None
+            deadline = seconds_of(form.get("deadline_s"))
             request = await self._face.call(self._face.collectors.request, form.get("topic", ""), deadline=deadline)
-        except (RequestError, TooMany, ValueError) as error:
+        except (RequestError, TooMany) as error:
             return await self._requests(Filters(), str(error), 422)
         self._face.opened.add(request.id)
         return to(f"/requests/{request.id}")
 
     async def many(self, http: HttpRequest) -> Response:
         """Cancel or retry all that are ticked; those for which that can't be done are named."""
-        body = await form_of(http)
-        action, refused = "".join(body.get("action", [])), []
-        for request_id in body.get("request_id", [])[:200]:
+        body, filters = await form_of(http), Filters.read(http.query_params)
+        action, ticked = "".join(body.get("action", [])), body.get("request_id", [])
+        refused = [] if ticked else ["nothing is ticked"]
+        for request_id in ticked[:TICKED_MAX]:
             try:
-                request = await self._face.get(UUID(request_id))
+                request = await self._face.get(uuid_of(request_id))
                 await act_on(self._face, request, action, {}, caller_of(http))
-            except (CollectorsError, ValueError) as error:
+            except (RequestError, RequestUnknown) as error:
                 refused.append(str(error))
-        return await self._requests(Filters(), "; ".join(refused), 409) if refused else to("/")
+        if refused:
+            return await self._requests(filters, "; ".join(refused), 409)
+        return to(f"/?{urlencode(filters.said())}" if filters.said() else "/")
 
     async def collectors(self) -> Response:
         """How each collector did of late."""

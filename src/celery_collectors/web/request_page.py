@@ -9,14 +9,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
+from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
-from celery_collectors.errors import RequestError
+from celery_collectors.errors import PayloadError, PayloadsUnavailable, RequestError
 from celery_collectors.events import Event
 from celery_collectors.handle import Request
 from celery_collectors.model import RUN_ENDED, Report
-from celery_collectors.web.actions import act_on, caller_of, fields_of, to
+from celery_collectors.web.actions import ACTIONS, act_on, caller_of, fields_of, to
 from celery_collectors.web.face import Face
 from celery_collectors.web.flower import Flower, links
 from celery_collectors.web.generations import past
@@ -64,9 +65,13 @@ class RequestPage:
     async def one(self, request_id: UUID, generation: Generation = None) -> Response:
         """The page; of an earlier generation, what is kept of that."""
         request = await self._face.get(request_id)
-        if generation is not None and (found := await self._face.call(_seen_then, request, generation)):
+        if generation is None:
+            return await self._one(request)
+        if found := await self._face.call(_seen_then, request, generation):
             return self._look.page("past.html", **found, here="")
-        return await self._one(request)
+        if generation == (await self._face.call(request.report)).generation:
+            return await self._one(request)
+        return await self._one(request, f"nothing is kept of generation {generation}; this is the present one", 404)
 
     async def _one(self, request: Request, notice: str = "", status: int = 200) -> Response:
         return self._look.page("one.html", status, **await self._seen(request), notice=notice, here="")
@@ -102,6 +107,8 @@ class RequestPage:
 
     async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
         """Cancel it, try it again, or give it another level."""
+        if action not in ACTIONS:
+            raise HTTPException(404, f"there is no {action!r}; there are {', '.join(ACTIONS)}")
         request = await self._face.get(request_id)
         try:
             await act_on(self._face, request, action, await fields_of(http), caller_of(http))
@@ -160,6 +167,7 @@ def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
     began_s = _began_s(report, events, now_ms)
     ended_s = report.finished_at.timestamp() if report.finished_at else now_ms / 1000
     outcomes = report.outcomes.values()
+    first_items, trouble = _first_items(request) if report.is_final else ([], "")
     return {
         "report": report,
         "timeline": draw(report, events, now_ms),
@@ -173,5 +181,14 @@ def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
         "elapsed_s": max(0.0, ended_s - began_s),
         "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,
         "links": links(flower, request.id, request.asked()) if flower else None,
-        "first_items": list(islice(request.items(), SHOWN_ITEMS)) if report.is_final else [],
+        "first_items": first_items,
+        "trouble": trouble,
     }
+
+
+def _first_items(request: Request) -> tuple[list[Any], str]:
+    """The first items of its answer, or why they can't be read, which is no reason to show nothing of it."""
+    try:
+        return list(islice(request.items(), SHOWN_ITEMS)), ""
+    except (PayloadError, PayloadsUnavailable) as error:
+        return [], str(error)
