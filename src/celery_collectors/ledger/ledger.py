@@ -246,20 +246,18 @@ class Ledger(Asking, Storing):
             arguments["lost"] = dict(lost)
         return msgspec.msgpack.decode(self._call("claim", shard, arguments), type=Reply)
 
-    def to_sweep(self, sweeper: str) -> tuple[list[str], float]:
-        """The shards that it is nobody else's turn to sweep, and how long, in seconds, all others' turns go on yet.
+    def to_sweep(self, sweeper: str) -> tuple[Sequence[str], float]:
+        """The shards to sweep now, all or none, and for how many seconds that can't change.
 
-        To look costs the server a fiftieth of what it costs to be told by :meth:`claim`, which takes the turn.
+        Whoever has the first shard's turn takes that of each other one, too, as soon as it is free. To look costs the
+        server a fiftieth of what it costs to be told by :meth:`claim` that it is another's.
         """
         with self.answering() as client:
             looking = client.pipeline(transaction=False)
-            for shard in self.shards:
-                looking.get(f"{shard}:lock")
-                looking.pttl(f"{shard}:lock")
-            seen = looking.execute()
-        turns = list(zip(self.shards, seen[::2], seen[1::2], strict=True))
-        free = [shard for shard, holder, _ in turns if holder in (None, sweeper.encode())]
-        return free, max(0, min((ms for shard, _, ms in turns if shard not in free), default=0)) / 1000
+            looking.get(f"{self.shards[0]}:lock")
+            looking.pttl(f"{self.shards[0]}:lock")
+            holder, left_ms = looking.execute()
+        return (self.shards, 0) if holder in (None, sweeper.encode()) else ((), max(0, left_ms) / 1000)
 
     def end_if_over(self, request_id: str) -> Reply:
         """Let a request's own timer act, for whoever waits while no sweeper is alive."""

@@ -17,7 +17,7 @@ from celery_collectors.web.keys import Keys
 STOP_S = 5
 
 
-def serve(
+def make_server(
     collectors: Collectors,
     *,
     host: str = "127.0.0.1",
@@ -26,8 +26,8 @@ def serve(
     hosts: Iterable[str] = (),
     limits: Limits | None = None,
     flower: str | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
+) -> uvicorn.Server:
+    """The server: its ``run()`` serves until SIGINT or SIGTERM.
 
     Args:
         collectors: The facade.
@@ -40,20 +40,6 @@ def serve(
     Raises:
         SettingsError: when it would be open to everyone who reaches this machine, or Flower's address is none.
     """
-    make_server(collectors, host=host, port=port, keys=keys, hosts=hosts, limits=limits, flower=flower).run()
-
-
-def make_server(
-    collectors: Collectors,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    keys: Path | None = None,
-    hosts: Iterable[str] = (),
-    limits: Limits | None = None,
-    flower: str | None = None,
-) -> uvicorn.Server:
-    """The server that :func:`serve` runs."""
     if keys is None and not is_loopback(host):
         raise SettingsError(
             f"{host} can be reached from other machines, so a file of keys is needed; or listen on 127.0.0.1"

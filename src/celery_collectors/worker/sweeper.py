@@ -81,12 +81,12 @@ class Sweeper(threading.Thread):
         self._remover.look_through(sorted(self._to_sift))
         self._to_sift.clear()
 
-    def _to_sweep(self) -> list[str]:
-        """The shards to sweep now; one that has none looks again when the first of the others' turns may be over."""
+    def _to_sweep(self) -> Sequence[str]:
+        """The shards to sweep now; while it is another's turn, that is not looked at before it may be over."""
         if time.monotonic() < self._others_until:
-            return []
+            return ()
         shards, others_s = self._ledger.to_sweep(self._process.owner)
-        self._others_until = time.monotonic() + (0 if shards else others_s)
+        self._others_until = time.monotonic() + others_s
         return shards
 
     def _meet(self, everyone: bool) -> None:
