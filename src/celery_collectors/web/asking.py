@@ -62,10 +62,8 @@ class Asking:
         self, http: HttpRequest, question: bodies.Question, key: Key = None, prefer: Prefer = None
     ) -> Response:
         """Open a request. With an Idempotency-Key, asking again after a lost answer opens no second one."""
-        await self._face.call(self._face.opened.check)
         caller = str(getattr(http.state, "caller", ""))
         request = await self._once(question, caller, key)
-        self._face.opened.add(request.id)
         return await answered(self._face, request, prefer, asked=True)
 
     async def _once(self, question: bodies.Question, caller: str, key: str | None) -> Request:
@@ -98,9 +96,8 @@ def _open(face: Face, question: bodies.Question, key: str | None = None) -> Requ
     # The id is made of key and body, and the key belongs to one id: so another body with this key is found out.
     body = msgspec.json.encode(asked, order="sorted").decode()
     request_id = None if key is None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}\n{body}"))
-    return face.collectors.request(
-        deadline=asked.pop("deadline_s"), finish=asked.pop("finish_s"), key=key, request_id=request_id, **asked
-    )
+    times = {"deadline": asked.pop("deadline_s"), "finish": asked.pop("finish_s")}
+    return face.opened.ask(face.collectors.request, **asked, **times, key=key, request_id=request_id)
 
 
 async def answered(face: Face, request: Request, prefer: str | None, *, asked: bool = False) -> Response:

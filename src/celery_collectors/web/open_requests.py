@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+from collections.abc import Callable
+from typing import ParamSpec
 
 from celery_collectors.collectors import Collectors
 from celery_collectors.errors import RequestUnknown
+from celery_collectors.handle import Request
+
+P = ParamSpec("P")
+
+LOOK_AGAIN_S = 1.0
 
 
 class TooMany(Exception):
@@ -27,20 +36,51 @@ class OpenRequests:
         self._collectors = collectors
         self._most = most
         self._ids: set[str] = set()
-        self._lock = threading.Lock()
+        self._being_asked = 0
+        self._look_at = 0.0
+        self._lock = threading.Lock()  # never held while the ledger is asked
 
-    def check(self) -> None:
-        """Raise :class:`TooMany` if there is no room for one more."""
-        with self._lock:
-            if len(self._ids) >= self._most:
-                self._ids = {one for one in self._ids if self._is_open(one)}
-            if len(self._ids) >= self._most:
+    def ask(self, ask: Callable[P, Request], *args: P.args, **kwargs: P.kwargs) -> Request:
+        """Ask for one more, which has its place before it is asked for.
+
+        Raises:
+            TooMany: when there is no room for it.
+        """
+        if not self._has_place():
+            self._look()
+            if not self._has_place():
                 raise TooMany(self._most)
+        asked = set[str]()
+        try:
+            request = ask(*args, **kwargs)
+            asked.add(request.id)
+            return request
+        finally:
+            with self._lock:
+                self._being_asked -= 1
+                self._ids |= asked
 
-    def add(self, request_id: str) -> None:
-        """Count a request."""
+    def _has_place(self) -> bool:
+        """Take a place, if there is one."""
         with self._lock:
-            self._ids.add(request_id)
+            has_place = len(self._ids) + self._being_asked < self._most
+            self._being_asked += has_place
+            return has_place
+
+    def _look(self) -> None:
+        """Forget what has ended. One looks at a time, and seldom: each look is a call for every open request."""
+        with self._lock:
+            if time.monotonic() < self._look_at:
+                return
+            self._look_at = math.inf
+            counted = list(self._ids)
+        ended = set[str]()
+        try:
+            ended.update(one for one in counted if not self._is_open(one))
+        finally:
+            with self._lock:
+                self._ids -= ended
+                self._look_at = time.monotonic() + LOOK_AGAIN_S
 
     def _is_open(self, request_id: str) -> bool:
         try:

@@ -72,12 +72,11 @@ class Pages:
         """Ask for the topic of the form, and show its page."""
         form = await fields_of(http)
         try:
-            await self._face.call(self._face.opened.check)
             deadline = seconds_of(form.get("deadline_s"))
-            request = await self._face.call(self._face.collectors.request, form.get("topic", ""), deadline=deadline)
+            ask, topic = self._face.collectors.request, form.get("topic", "")
+            request = await self._face.call(self._face.opened.ask, ask, topic, deadline=deadline)
         except (RequestError, TooMany) as error:
             return await self._requests(Filters(), str(error), 422)
-        self._face.opened.add(request.id)
         return to(f"/requests/{request.id}")
 
     async def many(self, http: HttpRequest) -> Response:
