@@ -203,6 +203,17 @@ def test_so_many_open_requests_are_enough(project: Collectors, notes: Path) -> N
     server.stop()
 
 
+def test_asking_again_with_the_same_key_needs_no_room(project: Collectors) -> None:
+    server = Served(project, limits=Limits(open_requests=1))
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        first, again = (client.post("/v1/requests", json={"topic": "gated"}, headers=key) for _ in range(2))
+        assert client.post("/v1/requests", json={"topic": "gated"}).status_code == 429, "it is full"
+        assert again.status_code == 202, again.text
+        assert again.json()["request_id"] == first.json()["request_id"]
+    server.stop()
+
+
 def test_collectors_are_listed_with_how_they_did(client: httpx.Client, empty_ledger: None) -> None:
     ask(client, "permanent")
     ask(client, "python")

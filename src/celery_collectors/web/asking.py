@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import msgspec
@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from celery_collectors.errors import RequestUnknown
 from celery_collectors.handle import Request
 from celery_collectors.web import bodies
 from celery_collectors.web.described import Unsaid, refusals
@@ -96,6 +97,9 @@ def _open(face: Face, question: bodies.Question, key: str | None = None) -> Requ
     # The id is made of key and body, and the key belongs to one id: so another body with this key is found out.
     body = msgspec.json.encode(asked, order="sorted").decode()
     request_id = None if key is None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}\n{body}"))
+    if request_id is not None:
+        with suppress(RequestUnknown):
+            return face.collectors.get(request_id)  # asked before: it needs no place
     times = {"deadline": asked.pop("deadline_s"), "finish": asked.pop("finish_s")}
     return face.opened.ask(face.collectors.request, **asked, **times, key=key, request_id=request_id)
 
