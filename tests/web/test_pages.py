@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from celery_collectors import Collectors
 from celery_collectors.errors import PayloadError
 from celery_collectors.handle import Request
+from celery_collectors.web.face import Limits
+from tests.web.conftest import Served
 from tests.web.test_requests import ask
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -49,6 +52,16 @@ def test_a_form_that_is_no_text_is_no_question(client: httpx.Client) -> None:
     answer = client.post("/ask", content=b"topic=%ff%00&deadline_s=\xff")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
     assert 'role="alert"' in answer.text
+
+
+def test_a_form_is_told_when_there_is_no_room(project: Collectors) -> None:
+    server = Served(project, limits=Limits(open_requests=1))
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        first, second = (client.post("/ask", data={"topic": "gated"}) for _ in range(2))
+        assert (first.status_code, second.status_code) == (303, 429)
+        assert int(second.headers["Retry-After"]) > 0
+        assert "that were asked for here have not ended" in second.text
+    server.stop()
 
 
 def test_a_deadline_that_is_none_is_refused(client: httpx.Client) -> None:

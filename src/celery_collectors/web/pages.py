@@ -19,6 +19,7 @@ from celery_collectors.web.grid import COLUMNS, spread
 from celery_collectors.web.list_stream import SHOWN
 from celery_collectors.web.look import Look
 from celery_collectors.web.open_requests import TooMany
+from celery_collectors.web.problems import RETRY_AFTER_S
 
 TICKED_MAX = 200
 
@@ -75,7 +76,11 @@ class Pages:
             deadline = seconds_of(form.get("deadline_s"))
             ask, topic = self._face.collectors.request, form.get("topic", "")
             request = await self._face.call(self._face.opened.ask, ask, topic, deadline=deadline)
-        except (RequestError, TooMany) as error:
+        except TooMany as error:
+            page = await self._requests(Filters(), str(error), 429)
+            page.headers["Retry-After"] = str(RETRY_AFTER_S)
+            return page
+        except RequestError as error:
             return await self._requests(Filters(), str(error), 422)
         return to(f"/requests/{request.id}")
 
