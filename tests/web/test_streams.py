@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from celery_collectors import Collectors
+from celery_collectors.web.app import create_app
 from celery_collectors.web.face import Limits
 from tests.integration.conftest import until
 from tests.web.conftest import Served
@@ -94,3 +96,46 @@ def test_a_server_that_stops_ends_its_streams(project: Collectors) -> None:
             server.server.should_exit = True
             assert "end" not in {one.get("event") for one in events}
     server.stop()
+
+
+def test_a_stream_whose_time_is_over_ends_quietly(project: Collectors, caplog: pytest.LogCaptureFixture) -> None:
+    server = Served(project, limits=Limits(stream_s=1, heartbeat_s=0.01))
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        request_id = ask(client, "gated", wait_s=0)["request_id"]
+        events = follow(client, request_id)
+        assert events[0]["event"] == "snapshot"
+        assert "end" not in [one["event"] for one in events]
+    until(lambda: not server.server.server_state.tasks, "nothing is left of the reader")
+    server.stop()
+    assert [one for one in caplog.records if one.levelname in ("ERROR", "WARNING")] == []
+
+
+def test_a_reader_that_stalls_as_the_time_ends_is_let_go_quietly(
+    project: Collectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    request_id = project.request("gated").id
+    app = create_app(project, limits=Limits(stream_s=0.5, heartbeat_s=0.01))
+    path = f"/v1/requests/{request_id}/events"
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
+        "scheme": "http", "root_path": "", "query_string": b"", "headers": [(b"host", b"localhost")],
+        "asgi": {"version": "3.0", "spec_version": "2.4"}, "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 9),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if b"heartbeat" in message.get("body", b""):
+            await anyio.sleep(1)  # longer than the stream's time
+
+    async def serve() -> None:
+        with anyio.fail_after(20):
+            await app(scope, receive, send)
+
+    anyio.run(serve)
+    assert [one for one in sent if b"heartbeat" in one.get("body", b"")]
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert [one for one in caplog.records if one.levelname in ("ERROR", "WARNING")] == []

@@ -11,7 +11,6 @@ import anyio.to_thread
 import msgspec
 
 from celery_collectors.collectors import Collectors
-from celery_collectors.events import Event
 from celery_collectors.handle import Request
 from celery_collectors.web.open_requests import OpenRequests
 
@@ -70,16 +69,6 @@ class Face:
             RequestUnknown: when the ledger does not hold it.
         """
         return await self.call(self.collectors.get, str(request_id))
-
-    async def happenings(self, request: Request, after: str, for_s: float) -> AsyncIterator[list[Event]]:
-        """What happens to a request, as it is looked at; nothing new is an empty list. No thread waits meanwhile."""
-        with anyio.move_on_after(for_s):
-            while not self.stopping():
-                found = await self.call(request.happened, after)
-                after = found[-1].id if found else after
-                yield found
-                if not found:
-                    await anyio.sleep(POLL_S)
 
     async def until_final(self, request: Request, wait_s: float) -> bool:
         """Wait for a request's end, so many seconds at most; returns whether it came."""

@@ -69,18 +69,18 @@ class Streams:
         return StreamingResponse(self._told(request, last_event_id), media_type="text/event-stream")
 
     async def _told(self, request: Request, last_id: str | None) -> AsyncIterator[str]:
+        ends_at = anyio.current_time() + self._face.limits.stream_s
         yield f"retry: {AGAIN_MS}\n\n"
         after = last_id
         if after is None:
             after = await self._face.call(_newest, request)
             yield frame("snapshot", (await self._face.call(request.report)).to_dict(), after)
-        with anyio.move_on_after(self._face.limits.stream_s):
-            async for piece in self._following(request, after):
-                yield piece
+        async for piece in self._following(request, after, ends_at):
+            yield piece
 
-    async def _following(self, request: Request, after: str) -> AsyncIterator[str]:
+    async def _following(self, request: Request, after: str, ends_at: float) -> AsyncIterator[str]:
         looks, silent_since = True, anyio.current_time()  # whether it may have ended
-        while not self._face.stopping():
+        while not self._face.stopping() and anyio.current_time() < ends_at:
             try:
                 found = await self._face.call(request.happened, after)
                 if not found and looks:
