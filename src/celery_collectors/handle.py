@@ -133,6 +133,10 @@ class Request:
             self._is_over()  # past the deadline whoever looks lets the ledger end it
         return found
 
+    def last_event_id(self) -> str:
+        """Return the ``id`` of the newest event so far, for :meth:`happened` and :meth:`events` to go on from."""
+        return self._ledger.last_event_id(self.id)
+
     def _is_over(self) -> bool:
         state = self.state
         if state is RequestState.UNKNOWN:

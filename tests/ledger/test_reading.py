@@ -124,6 +124,7 @@ def test_events_tell_the_whole_story_in_order_and_go_on_from_an_id(world: World)
     assert 0.5 <= events[2].delay_s <= 1
     assert world.reader.events(request_id, half[-1].id) == events[len(half) :]
     assert world.reader.events(request_id, events[-1].id, block_s=0.001) == []
+    assert (world.ledger.last_event_id(request_id), world.ledger.last_event_id("nobody")) == (events[-1].id, "0-0")
 
 
 def test_priorities_have_waiting_lists_of_their_own(world: World) -> None:

@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from celery_collectors import Collectors
+from celery_collectors.events import Event
+from celery_collectors.handle import Request
 from celery_collectors.web.app import create_app
 from celery_collectors.web.face import Limits
 from tests.integration.conftest import until
@@ -51,6 +53,21 @@ def test_a_stream_begins_with_a_snapshot_and_ends_with_the_report(client: httpx.
     assert [e["data"]["state"] for e in events if e["event"] == "request"][-1] == "complete"
     assert events[-1]["event"] == "end"
     assert events[-1]["data"] == client.get(f"/v1/requests/{request_id}").json()
+
+
+def test_a_snapshot_is_marked_with_the_newest_event_and_reads_no_other(
+    client: httpx.Client, project: Collectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id, after, happened = ask(client, "python")["request_id"], list[str](), Request.happened
+    last = project.get(request_id).happened()[-1].id
+
+    def noted(self: Request, since: str = "0") -> list[Event]:
+        after.append(since)
+        return happened(self, since)
+
+    monkeypatch.setattr(Request, "happened", noted)
+    assert [(one["event"], one["id"]) for one in follow(client, request_id)] == [("snapshot", last), ("end", last)]
+    assert set(after) == {last}
 
 
 def test_a_reader_goes_on_where_it_was(client: httpx.Client, project: Collectors) -> None:

@@ -341,6 +341,12 @@ class Ledger(Asking, Storing):
         head = head_of(*found)
         return int(head["generation"]) if head else 0
 
+    def last_event_id(self, request_id: str) -> str:
+        """The id of a request's newest event; that before all events if there is none."""
+        with self.answering() as client:
+            found: Any = client.xrevrange(self.key("events", request_id), count=1)
+        return str(found[0][0].decode()) if found else "0-0"
+
 
 def _named(order: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: order[name] for name in ("request_id", "ref", "generation", "delivery")}
