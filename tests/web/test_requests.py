@@ -117,6 +117,32 @@ def test_every_error_is_a_problem(client: httpx.Client, method: str, path: str, 
     assert answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("cursor=%00%ff", "query.cursor: String should match pattern '^[0-9]{1,15}:[0-9a-f-]{36}$'"),
+        ("since=x", "query.since: a time is written as 2026-11-28T09:30:00Z"),
+        ("limit=201", "query.limit: Input should be less than or equal to 200"),
+        (f"topic={'x' * 513}", "query.topic: String should have at most 512 characters"),
+        (
+            "state=odd&state=odder&state=complete",
+            "query.state: Input should be 'collecting', 'gathering', 'cleaning', 'processing', 'complete', "
+            "'partial', 'failed' or 'cancelled'",
+        ),
+    ],
+)
+def test_a_parameter_that_is_not_understood_is_named_once(client: httpx.Client, query: str, says: str) -> None:
+    answer = client.get(f"/v1/requests?{query}")
+    assert (answer.status_code, answer.json()["detail"]) == (422, says)
+    assert [f"{one['at']}: {one['message']}" for one in answer.json()["errors"]] == [says]
+
+
+def test_a_header_that_is_not_understood_is_named_once(client: httpx.Client) -> None:
+    answer = client.post("/v1/requests", json={"topic": "x"}, headers={"Idempotency-Key": "a b"})
+    says = "header.Idempotency-Key: String should match pattern '^[!-~]+$'"
+    assert (answer.status_code, answer.json()["detail"]) == (422, says)
+
+
 def test_a_method_that_is_not_there_names_those_that_are(client: httpx.Client) -> None:
     answer = client.delete("/v1/requests")
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MEDIA = "application/problem+json"
 RETRY_AFTER_S = 5
+NO_NONE = "none_required"
+"""That a parameter might not be there at all helps nobody who sent it."""
 STATUS: Mapping[type[Exception], int] = {  # the first that fits
     errors.RequestUnknown: 404,
     errors.RefusedError: 409,
@@ -63,9 +65,19 @@ async def _ours(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [{"at": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
-    detail = "; ".join(f"{one['at']}: {one['message']}" for one in found)
+    wrong = dict.fromkeys((_at(one["loc"]), _said(one)) for one in error.errors() if one["type"] != NO_NONE)
+    found = [{"at": at, "message": message} for at, message in wrong]
+    detail = "; ".join(f"{at}: {message}" for at, message in wrong)
     return problem(422, detail, errors=found)
+
+
+def _at(place: Sequence[str | int]) -> str:
+    """Where it is wrong: of a parameter what comes after its name is how we check it."""
+    return ".".join(map(str, place if place[0] == "body" else place[:2]))
+
+
+def _said(wrong: Mapping[str, Any]) -> str:
+    return str(wrong["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> Response:
