@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import msgspec
 from celery import Celery, current_task
+from kombu.exceptions import OperationalError
 
 from celery_collectors.client import Client
 from celery_collectors.dispatch import PACK_TASK, PRIORITIES
 from celery_collectors.errors import (
+    BrokerUnavailable,
     DeclarationError,
     IdempotencyError,
     NoLedgerError,
@@ -451,6 +453,20 @@ class Collectors:
     def workers(self) -> Sequence[WorkerBeat]:
         """Return the workers that reported themselves in the last half minute."""
         return self.client.reader.workers()
+
+    def end_worker(self, name: str) -> None:
+        """Ask a worker to end what it runs, and then itself; what keeps it running starts it again.
+
+        Args:
+            name: As :meth:`workers` has it.
+
+        Raises:
+            BrokerUnavailable: when it can't be asked.
+        """
+        try:
+            self.app.control.shutdown(destination=[name])
+        except (OperationalError, OSError) as error:
+            raise BrokerUnavailable(f"{name} can't be asked, because the broker does not answer: {error}") from error
 
     def sweeper(self) -> Sweeper:
         """A thread that does what is due, as every worker has one: start it, and stop it."""

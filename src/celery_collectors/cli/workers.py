@@ -127,7 +127,7 @@ def _restart(place: Place, name: str, within_s: float) -> float:
     control = place.collectors.app.control
     others = {beat.worker for beat in _there(place)} - {name}
     asked_s, was_away = time.monotonic(), False
-    control.shutdown(destination=[name])
+    place.collectors.end_worker(name)
     while (took_s := time.monotonic() - asked_s) < within_s:
         answers = bool(control.ping(destination=[name, *_after(place, name, others)], timeout=ANSWER_S))
         if answers and was_away:

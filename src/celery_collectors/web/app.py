@@ -29,6 +29,7 @@ from celery_collectors.web.request_page import RequestPage
 from celery_collectors.web.requests import Requests
 from celery_collectors.web.results import Results
 from celery_collectors.web.streams import Streams
+from celery_collectors.web.workers import WorkersPage
 
 KEY = Depends(HTTPBearer(auto_error=False, description="A key; needed where the server has any."))
 """Says in the document what the guard does."""
@@ -76,6 +77,7 @@ def create_app(
     app.include_router(health.routes(KEY))
     look = Look()
     app.include_router(Pages(face, look).routes())
+    app.include_router(WorkersPage(face, look).routes())
     app.include_router(ListStream(face).routes())
     app.include_router(RequestPage(face, look, Flower.at(flower) if flower else None).routes())
     app.mount("/static", StaticFiles(directory=HERE / "static"))

@@ -1,0 +1,60 @@
+"""The page of the workers: who is there, and one of them started anew."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+
+from celery_collectors.ledger import WorkerBeat
+from celery_collectors.web.actions import fields_of
+from celery_collectors.web.face import Face
+from celery_collectors.web.look import Look
+
+ASKED = "{} was asked to end. What keeps it running starts it again; if nothing does, start it yourself."
+
+
+class WorkersPage:
+    """The page, and its button.
+
+    Args:
+        face: The facade and its limits.
+        look: How pages look.
+    """
+
+    def __init__(self, face: Face, look: Look) -> None:
+        self._face = face
+        self._look = look
+
+    def routes(self) -> APIRouter:
+        """Their routes, which are no part of the API."""
+        router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+        router.add_api_route("/workers", self.workers)
+        router.add_api_route("/workers", self.restart, methods=["POST"])
+        return router
+
+    async def workers(self) -> Response:
+        """Who has reported itself of late."""
+        return await self._page()
+
+    async def restart(self, http: HttpRequest) -> Response:
+        """Ask the worker of the form to end."""
+        name = (await fields_of(http)).get("name", "")
+        if name not in [beat.worker for beat in await self._face.call(self._face.collectors.workers)]:
+            raise HTTPException(404, f"no worker that is there is called {name!r}")
+        await self._face.call(self._face.collectors.end_worker, name)
+        return await self._page(ASKED.format(name), 202)
+
+    async def _page(self, notice: str = "", status: int = 200) -> Response:
+        beats = await self._face.call(self._face.collectors.workers)
+        rows = [_row(beat) for beat in sorted(beats, key=lambda beat: beat.worker)]
+        return self._look.page("workers.html", status, rows=rows, notice=notice, here="workers")
+
+
+def _row(beat: WorkerBeat) -> dict[str, Any]:
+    idle_s = None if beat.idle_for_ms is None else beat.idle_for_ms / 1000
+    return {"beat": beat, "idle_s": idle_s, "heard_s": max(0.0, time.time() - beat.at_ms / 1000)}
