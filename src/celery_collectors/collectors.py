@@ -464,7 +464,9 @@ class Collectors:
             BrokerUnavailable: when it can't be asked.
         """
         try:
-            self.app.control.shutdown(destination=[name])
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
+                self.app.control.shutdown(destination=[name], connection=connection)
         except (OperationalError, OSError) as error:
             raise BrokerUnavailable(f"{name} can't be asked, because the broker does not answer: {error}") from error
 

@@ -322,6 +322,7 @@ def test_pages_are_accessible_and_fit(
         ("row", f"/requests/{request_id}/rows/1"),
         ("over-time", f"/requests/{request_id}/over-time"),
         ("collectors", "/collectors"),
+        ("workers", "/workers?asked=w%40web"),
     ):
         page.goto(path)
         page.add_script_tag(path=AXE)
@@ -336,7 +337,7 @@ def test_it_is_used_by_keyboard(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="To the content")).to_be_focused()
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("Tab")
     expect(page.get_by_label("Topic", exact=True)).to_be_focused()
     page.keyboard.type("by keyboard")

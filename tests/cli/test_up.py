@@ -83,6 +83,7 @@ def test_the_whole_set_answers_comes_back_and_leaves_nothing_behind(seat: Shell)
     running.prints("Flower ended with status -9: started again")
     until(lambda: request_id in _asked(page, "/v1/requests"), "the page's return")
     until(lambda: _asked(flower, "/healthcheck"), "Flower's return")
+    _restart_one_from_the_page(seat, page)
     for label in ("worker-1", "worker-2", "  flower", "      up"):
         assert re.search(f"^{label}: ", running.out, re.MULTILINE), running.out
     running.process.terminate()
@@ -94,6 +95,14 @@ def test_the_whole_set_answers_comes_back_and_leaves_nothing_behind(seat: Shell)
     again.interrupt()
     assert again.done().code == 0
     assert login[2] not in again.out
+
+
+def _restart_one_from_the_page(seat: Shell, port: str) -> None:
+    before = {worker.pid for worker in _workers(seat)}
+    name = until(lambda: re.search('aria-label="Restart ([^"]+)"', _asked(port, "/workers")), "a worker")[1]
+    assert httpx.post(f"http://127.0.0.1:{port}/workers", data={"name": name}).status_code == 303
+    until(lambda: before - {worker.pid for worker in _workers(seat)}, "it has ended")
+    until(lambda: len({worker.pid for worker in _workers(seat)} - before) == 1, "another is there in its place")
 
 
 def _kill_what_listens(*ports: str) -> None:

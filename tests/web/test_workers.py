@@ -40,8 +40,8 @@ def test_a_worker_is_shown_and_ends_when_it_is_asked_to(
 ) -> None:
     assert 'aria-label="Restart other@web"' in client.get("/workers").text
     answer = client.post("/workers", data={"name": "other@web"})
-    assert answer.status_code == 202
-    assert "other@web was asked to end" in answer.text
+    assert (answer.status_code, answer.headers["location"]) == (303, "/workers?asked=other%40web")
+    assert "other@web was asked to end" in client.get("/workers?asked=other%40web").text
     assert other.wait(30) == 0
     until(lambda: [beat.worker for beat in project.workers()] == ["w@web"], "it has said that it leaves")
 
@@ -56,3 +56,16 @@ def test_one_that_is_not_there_is_not_asked(client: httpx.Client) -> None:
 
 def test_another_site_restarts_nothing(client: httpx.Client) -> None:
     assert client.post("/workers", data={"name": "w@web"}, headers={"Origin": "https://evil"}).status_code == 403
+
+
+def test_what_is_no_name_is_not_shown_as_one(client: httpx.Client) -> None:
+    assert client.get("/workers", params={"asked": "Your password has expired. Call 555"}).status_code == 422
+
+
+def test_while_the_broker_is_away_the_button_says_so(
+    client: httpx.Client, project: Collectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project.app.conf, "broker_url", "amqp://guest@127.0.0.1:1//")
+    answer = client.post("/workers", data={"name": "w@web"})
+    assert answer.status_code == 503
+    assert "w@web can't be asked, because the broker does not answer" in answer.text

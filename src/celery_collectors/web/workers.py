@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
 from celery_collectors.ledger import WorkerBeat
-from celery_collectors.web.actions import fields_of
+from celery_collectors.web.actions import fields_of, to
 from celery_collectors.web.face import Face
 from celery_collectors.web.look import Look
 
 ASKED = "{} was asked to end. What keeps it running starts it again; if nothing does, start it yourself."
+Asked = Annotated[str, Query(max_length=100, pattern=r"^[\w.@-]*$")]
 
 
 class WorkersPage:
@@ -37,9 +39,12 @@ class WorkersPage:
         router.add_api_route("/workers", self.restart, methods=["POST"])
         return router
 
-    async def workers(self) -> Response:
-        """Who has reported itself of late."""
-        return await self._page()
+    async def workers(self, asked: Asked = "") -> Response:
+        """Who has reported itself of late, and who was just asked to end."""
+        beats = await self._face.call(self._face.collectors.workers)
+        rows = [_row(beat) for beat in sorted(beats, key=lambda beat: beat.worker)]
+        notice = ASKED.format(asked) if asked else ""
+        return self._look.page("workers.html", rows=rows, notice=notice, here="workers")
 
     async def restart(self, http: HttpRequest) -> Response:
         """Ask the worker of the form to end."""
@@ -47,12 +52,7 @@ class WorkersPage:
         if name not in [beat.worker for beat in await self._face.call(self._face.collectors.workers)]:
             raise HTTPException(404, f"no worker that is there is called {name!r}")
         await self._face.call(self._face.collectors.end_worker, name)
-        return await self._page(ASKED.format(name), 202)
-
-    async def _page(self, notice: str = "", status: int = 200) -> Response:
-        beats = await self._face.call(self._face.collectors.workers)
-        rows = [_row(beat) for beat in sorted(beats, key=lambda beat: beat.worker)]
-        return self._look.page("workers.html", status, rows=rows, notice=notice, here="workers")
+        return to(f"/workers?{urlencode({'asked': name})}")
 
 
 def _row(beat: WorkerBeat) -> dict[str, Any]:
