@@ -157,7 +157,8 @@ def test_ticked_requests_are_cancelled_and_tried_again_together(page: Page, proj
     for request_id in running:
         page.locator(f"#tick-{request_id}").check()
     page.get_by_role("button", name="Cancel ticked").click()
-    expect(page).to_have_url(re.compile(r"/$"))
+    expect(page.locator("td .state", has_text="cancelled")).to_have_count(2)
+    expect(page).to_have_url(re.compile(r"/\?topic=gated\+bulk$"))
     assert {project.get(one).state for one in running} == {"cancelled"}
     failed = asked(project, "mend bulk")
     page.goto("/")

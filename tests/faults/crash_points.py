@@ -157,7 +157,7 @@ POINTS |= {
 }
 
 
-def _refs(sent: Order | Pack) -> list[str]:
+def _sent_refs(sent: Order | Pack) -> list[str]:
     return [order.ref for order in (sent.orders if isinstance(sent, Pack) else (sent,))]
 
 
@@ -165,7 +165,7 @@ OF_A_CLIENT: dict[str, Point] = {
     "between two chunks of an open": Point(of=Ledger, name="_reply", after=True, when=_leaves_open),
     "between open and fan-out": Point(of=Ledger, name="open", after=True),
     "in the middle of a fan-out": Point(
-        of=Dispatcher, name="_send_one", after=True, when=lambda call, _: "600" in _refs(call[2])
+        of=Dispatcher, name="_send_one", after=True, when=lambda call, _: "600" in _sent_refs(call[2])
     ),
 }
 

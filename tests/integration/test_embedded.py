@@ -357,11 +357,18 @@ def test_a_killed_client_leaves_nothing(engine: Engine) -> None:
     until(lambda: not group(pid), f"nothing is left: {group(pid)}", within_s=6)
 
 
+def keep(addresses: embedded.Addresses) -> None:
+    """Write something, and wait until it is in the file: while an fsync is under way, that may take two seconds."""
+    client = ledger(addresses)
+    client.set("kept", "yes")
+    until(lambda: client.info("persistence")["aof_buffer_length"] == 0, "it is in the append-only file")
+
+
 def test_a_killed_supervisor_leaves_nothing_but_the_data(engine: Engine) -> None:
     with engine.use() as addresses:
         pid = engine.supervisor_pid()
         pool = engine.worker_pool()
-        ledger(addresses).set("kept", "yes")
+        keep(addresses)
         assert len(group(pid)) >= 4 + len(pool)
         os.kill(pid, signal.SIGKILL)
         until(lambda: not group(pid), f"nothing is left: {group(pid)}", within_s=2)
@@ -374,7 +381,7 @@ def test_a_killed_supervisor_leaves_nothing_but_the_data(engine: Engine) -> None
 
 def test_a_killed_server_comes_back_with_its_data(engine: Engine) -> None:
     with engine.use(worker=False) as addresses:
-        ledger(addresses).set("kept", "yes")
+        keep(addresses)
         server = engine.status().valkey_pid
         assert server
         os.kill(server, signal.SIGKILL)
@@ -410,7 +417,7 @@ def test_a_server_that_outlived_supervisor_and_guard_gives_way(engine: Engine) -
     with engine.use(worker=False) as addresses:
         pid = engine.supervisor_pid()
         server = engine.status().valkey_pid
-        ledger(addresses).set("kept", "yes")
+        keep(addresses)
         guard = engine.guard()
         assert guard
         os.kill(pid, signal.SIGSTOP)  # so that it can't replace the guard
@@ -429,7 +436,7 @@ def test_a_signal_ends_it_in_order_and_the_next_client_gets_another(engine: Engi
     with engine.use() as addresses:
         pid = engine.supervisor_pid()
         engine.worker_pool()
-        ledger(addresses).set("kept", "yes")
+        keep(addresses)
         os.killpg(pid, signal.SIGTERM)
         until(lambda: engine.status().state in ("stopping", "stopped"), "it has heard")
         with engine.use(worker=False) as again:
