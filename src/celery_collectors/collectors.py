@@ -451,7 +451,7 @@ class Collectors:
         return list(zip(found, self.client.reader.outcomes([one.request_id for one in found]), strict=True))
 
     def workers(self) -> Sequence[WorkerBeat]:
-        """Return the workers that reported themselves in the last half minute."""
+        """Return the workers that reported themselves in the last quarter of a minute, by name."""
         return self.client.reader.workers()
 
     def end_worker(self, name: str) -> None:

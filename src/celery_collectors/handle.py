@@ -133,6 +133,13 @@ class Request:
             self._is_over()  # past the deadline whoever looks lets the ledger end it
         return found
 
+    def now_ms(self) -> float:
+        """Return the time now as the ledger has it, in milliseconds since 1970.
+
+        A request's times are the ledger's; how long ago they were only its clock tells, not this machine's.
+        """
+        return self._reader.now_ms()
+
     def last_event_id(self) -> str:
         """Return the ``id`` of the newest event so far, for :meth:`happened` and :meth:`events` to go on from."""
         return self._ledger.last_event_id(self.id)

@@ -292,6 +292,32 @@ def test_its_worker_runs_the_apps_tasks_whatever_broker_the_app_names(engine: En
     engine.until_stopped(within_s=8)
 
 
+def test_the_worker_is_started_before_the_server(engine: Engine) -> None:
+    with engine.use():
+        until(lambda: engine.status().worker == "running", "a worker")
+        said = (engine.home / "supervisor.log").read_text()
+    assert said.index("worker 1 started") < said.index("Valkey started")
+
+
+def test_the_worker_waits_for_the_server(tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="ce-", dir="/tmp")) / "s"
+    command = [sys.executable, "-m", "celery_collectors.embedded.celery_worker", str(place), "worker", "--help"]
+    with socket.socket(socket.AF_UNIX) as server, (tmp_path / "said").open("w+b") as said:
+        server.bind(str(place))
+        server.listen()
+        server.settimeout(30)
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        for answer in (b"-LOADING it loads its data\r\n", b"+PONG\r\n"):
+            assert process.poll() is None
+            assert (tmp_path / "said").read_text() == ""
+            asked, _ = server.accept()
+            asked.sendall(answer)
+            asked.close()
+        assert process.wait(30) == 0
+        assert "celery worker [OPTIONS]" in (tmp_path / "said").read_text()
+    shutil.rmtree(place.parent)
+
+
 @pytest.mark.heavy
 def test_who_comes_back_while_the_worker_ends_finds_it_running(engine: Engine) -> None:
     with engine.use():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from celery_collectors.ledger import Ledger
+from celery_collectors.ledger.reading import Reader
 from celery_collectors.model import Policy
 from tests.ledger.world import World, run
 
@@ -117,6 +119,17 @@ def test_workers_are_known_while_they_beat(world: World) -> None:
     world.clock.forward(31)
     _, found = world.ledger.beat("two", **beat, idle_s=None)
     assert [(w.worker, w.idle_for_ms) for w in found] == [("two", None)]
+
+
+def test_who_looks_at_the_workers_sees_how_long_each_is_idle_and_silent(world: World) -> None:
+    ledger = Ledger(world.client, world.settings)  # by the server's own clock, as whoever looks has it
+    beat = {"queues": ["q"], "pool": "threads", "processes": 1}
+    ledger.beat("b", **beat, idle_s=60)
+    ledger.beat("a", **beat, idle_s=None)
+    busy, idle = Reader(ledger, world.store).workers()
+    assert (busy.worker, busy.idle_for_ms, idle.worker) == ("a", None, "b")
+    assert 60_000 <= idle.idle_for_ms < 120_000
+    assert 0 <= busy.silent_ms <= idle.silent_ms < 60_000
 
 
 def test_a_worker_that_leaves_is_gone_at_once(world: World) -> None:

@@ -58,6 +58,22 @@ def test_a_stage_is_found_although_its_events_have_its_functions_name() -> None:
     assert [(row.name, row.bars) for row in found.rows] == [("cleanup", (Bar("ok", 500, 500),)), ("process", ())]
 
 
+def test_a_stage_is_queued_from_when_the_request_came_to_it() -> None:
+    events = [
+        OPENED,
+        happened("request", "t", "cleaning", 200),
+        happened("stage", "merge", "running", 500),
+        happened("stage", "merge", "ok", 600),
+        happened("request", "t", "processing", 600),
+    ]
+    stages = {"cleanup": "ok", "process": "queued"}
+    found = draw(report("processing", {}, stages), events, 1000)
+    assert [row.bars for row in found.rows] == [
+        (Bar("queued", 100, 150), Bar("ok", 250, 50)),
+        (Bar("queued", 300, 200),),
+    ]
+
+
 def test_only_the_present_generation_is_drawn() -> None:
     events = [OPENED, happened("run", "a", "running", 5), happened("request", "t", "collecting", 5000, 2)]
     found = draw(report("collecting", {"a": "queued"}, generation=2), events, 6000)

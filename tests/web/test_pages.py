@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from celery_collectors import Collectors
 from celery_collectors.errors import PayloadError
 from celery_collectors.handle import Request
 from celery_collectors.web.face import Limits
+from celery_collectors.web.heard import Heard
 from tests.web.conftest import Served
 from tests.web.test_requests import ask
 
@@ -46,6 +48,43 @@ def test_items_that_are_gone_take_no_page_with_them(client: httpx.Client, monkey
         answer = client.get(path)
         assert answer.status_code == 200
         assert "The items can't be read: its items are gone" in answer.text
+
+
+def test_times_are_the_ledgers_whatever_this_machine_thinks(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = client.post("/ask", data={"topic": "gated", "deadline_s": "50"}).headers["location"]
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    for path in (request_id, f"{request_id}/part", "/workers"):
+        assert "60 min" not in client.get(path).text
+    assert 'class="mark now" x1="1000' not in client.get(request_id).text
+
+
+def test_a_look_reads_only_what_is_new(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = ask(client, "python")["request_id"]
+    first = client.get(f"/requests/{request_id}").text
+    asked = list[str]()
+    happened = Request.happened
+
+    def noted(self: Request, after: str = "0") -> Any:
+        asked.append(after)
+        return happened(self, after)
+
+    monkeypatch.setattr(Request, "happened", noted)
+    assert client.get(f"/requests/{request_id}").text == first
+    assert len(asked) == 1
+    assert asked != ["0"]
+
+
+def test_only_the_last_requests_events_are_kept(project: Collectors) -> None:
+    heard = Heard(most=2)
+    requests = [project.request("python") for _ in range(3)]
+    reports = [request.wait() for request in requests]
+    found = [heard.of(request, report) for request, report in zip(requests, reports, strict=True)]
+    assert [events[-1].state for events in found] == ["complete"] * 3
+    assert len(heard) == 2
+    assert heard.of(requests[0], reports[0]) == found[0]
 
 
 def test_a_form_that_is_no_text_is_no_question(client: httpx.Client) -> None:

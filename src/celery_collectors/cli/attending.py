@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from celery_collectors.cli.complaints import Complaint
 from celery_collectors.cli.exit_codes import ExitCode
 from celery_collectors.errors import UnavailableError
 
@@ -93,6 +94,9 @@ def _delivered(place: Place, request: Request, report: Report, delivery: Deliver
     try:
         interrupts.let_go()
         _hand_over(place, request, report, delivery)
+    except Complaint:  # there is no room for it, where it was wanted
+        click.echo(f"note: the answer is kept: {place.command} requests result {request.id}", err=True)
+        raise
     except KeyboardInterrupt:
         abandon_stdout()
         click.echo(f"\ninterrupted; the answer is kept: {_show(place, request)}", err=True)

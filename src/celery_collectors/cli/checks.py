@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -129,17 +129,17 @@ def content(place: Place) -> Check:
     )
 
 
-def _reported(place: Place) -> list[WorkerBeat]:
+def _reported(place: Place) -> Sequence[WorkerBeat]:
     """The workers that say they are there; an embedded one gets time to start."""
     ends_at = time.monotonic() + (WORKER_PATIENCE_S if place.home else 0.0)
     while True:
-        found = sorted(place.collectors.workers(), key=lambda beat: beat.worker)
+        found = place.collectors.workers()
         if _consumers(place, found) or time.monotonic() >= ends_at or crash_loop(place):
             return found
         time.sleep(0.05)
 
 
-def workers(place: Place, beats: list[WorkerBeat]) -> Check:
+def workers(place: Place, beats: Sequence[WorkerBeat]) -> Check:
     """Who would do the work."""
     queue = place.collectors.settings.queue
     if found := _consumers(place, beats):
@@ -167,11 +167,11 @@ def workers(place: Place, beats: list[WorkerBeat]) -> Check:
     )
 
 
-def _consumers(place: Place, beats: list[WorkerBeat]) -> list[str]:
+def _consumers(place: Place, beats: Sequence[WorkerBeat]) -> list[str]:
     return [beat.worker for beat in beats if place.collectors.settings.queue in beat.queues]
 
 
-def worker_versions(beats: list[WorkerBeat]) -> Check:
+def worker_versions(beats: Sequence[WorkerBeat]) -> Check:
     """One ledger is for one version: what one of them writes, another may not understand."""
     ours = our_version()
     others = {beat.worker: beat.version or "an older version" for beat in beats if beat.version != ours}
@@ -187,7 +187,7 @@ def worker_versions(beats: list[WorkerBeat]) -> Check:
     )
 
 
-def worker_clocks(beats: list[WorkerBeat]) -> Check:
+def worker_clocks(beats: Sequence[WorkerBeat]) -> Check:
     """Workers keep deadlines by the ledger's clock, and write their own into logs and events."""
     off_s = {beat.worker: beat.clock_off_ms / 1000 for beat in beats if beat.clock_off_ms is not None}
     apart = {worker: off for worker, off in off_s.items() if abs(off) > CLOCK_TOLERANCE_S}

@@ -30,7 +30,7 @@ def follow(place: Place, request: Request, interrupts: Interrupts, *, quiet: boo
         interrupts: Looked at between the ledger's answers.
         quiet: Show progress only on a terminal.
     """
-    progress = Progress.of(request.report())
+    progress = Progress.of(request.report(), request.now_ms())
     watch = _Watch(place)
     view = _view(progress, quiet)
     if view is None:

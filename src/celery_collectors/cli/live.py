@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_collectors.cli.look import console, icon, style, words
-from celery_collectors.cli.progress import ENDED, Line, Progress, now_ms
+from celery_collectors.cli.progress import ENDED, Line, Progress
 from celery_collectors.cli.text import clock_text, printable
 
 if TYPE_CHECKING:
@@ -85,17 +85,18 @@ class Live:
 
     def _row(self, line: Line) -> tuple[Text, ...]:
         look = style(line.state)
-        elapsed_s = line.elapsed_s(now_ms())
+        now_ms = self._progress.now_ms()
+        elapsed_s = line.elapsed_s(now_ms)
         return (
             Text(icon(line.state, self._console.encoding), style=look),
             Text(printable(line.name)),
             Text(words(line.state), style=look),
             Text("" if elapsed_s is None else clock_text(elapsed_s), style="dim"),
-            _text(_detail(line), "dim" if line.error is None else look),
+            _text(_detail(line, now_ms), "dim" if line.error is None else look),
         )
 
 
-def _detail(line: Line) -> str:
+def _detail(line: Line, now_ms: float) -> str:
     """Attempts, items and error, as far as there is something to say."""
     said = []
     if line.state == "ok" and line.items:
@@ -103,7 +104,7 @@ def _detail(line: Line) -> str:
     if line.attempt > 1:
         said.append(f"attempt {line.attempt}")
     if line.due_ms is not None:
-        said.append(f"again in {clock_text(max(0.0, (line.due_ms - now_ms()) / 1000))}")
+        said.append(f"again in {clock_text(max(0.0, (line.due_ms - now_ms) / 1000))}")
     return ": ".join(part for part in (", ".join(said), line.error) if part)
 
 

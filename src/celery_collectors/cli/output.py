@@ -116,7 +116,7 @@ class OutputFile:
             self._beside = self._place.with_name(f".{self._place.name}.{os.getpid()}.part")
             self._try_out()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(error, ExitCode.USAGE) from error
 
     def _try_out(self) -> None:
         if self._in_place:
@@ -143,12 +143,13 @@ class OutputFile:
             finally:
                 self._beside.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(error, ExitCode.FAILED) from error
 
-    def _unwritable(self, error: OSError) -> Complaint:
+    def _unwritable(self, error: OSError, code: ExitCode) -> Complaint:
         return Complaint(
             f"the file {str(self._path)!r} can't be written: {error.strerror or error}",
             hint="give -o another file",
+            code=code,
         )
 
 

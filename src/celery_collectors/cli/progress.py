@@ -52,20 +52,27 @@ class Progress:
     state: str
     created_ms: float
     deadline_ms: float
+    clock_off_ms: float = 0.0
     generation: int = 1
     runs: dict[str, Line] = field(default_factory=dict)
     stages: dict[str, Line] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, report: Report) -> Progress:
-        """The beginning of its present generation, before any event of that is heard."""
+    def of(cls, report: Report, now_ms: float) -> Progress:
+        """The beginning of its present generation, before any event of that is heard.
+
+        Args:
+            report: The request's.
+            now_ms: The ledger's time, by which everything of the request is timed.
+        """
         created, deadline = report.created_at, report.deadline_at
         return cls(
             request_id=report.request_id,
             topic=report.topic,
             state="collecting",
-            created_ms=created.timestamp() * 1000 if created else now_ms(),
-            deadline_ms=deadline.timestamp() * 1000 if deadline else now_ms(),
+            created_ms=created.timestamp() * 1000 if created else now_ms,
+            deadline_ms=deadline.timestamp() * 1000 if deadline else now_ms,
+            clock_off_ms=now_ms - time.time() * 1000,
             generation=report.generation,
             runs={name: _kept(name, one, report.generation) for name, one in report.outcomes.items()},
         )
@@ -80,9 +87,13 @@ class Progress:
         lines = self.runs if event.subject == "run" else self.stages
         lines.setdefault(event.name, Line(event.name)).hear(event)
 
+    def now_ms(self) -> float:
+        """The ledger's time, by this machine's clock and how far that was off."""
+        return time.time() * 1000 + self.clock_off_ms
+
     def elapsed_s(self) -> float:
         """Seconds since the request was opened."""
-        return max(0.0, (now_ms() - self.created_ms) / 1000)
+        return max(0.0, (self.now_ms() - self.created_ms) / 1000)
 
     def counts(self) -> dict[str, int]:
         """How many runs are in which state."""
@@ -107,8 +118,3 @@ def counted(states: Iterable[str]) -> dict[str, int]:
     for state in states:
         found[state] = found.get(state, 0) + 1
     return found
-
-
-def now_ms() -> float:
-    """This machine's clock, as the ledger counts."""
-    return time.time() * 1000

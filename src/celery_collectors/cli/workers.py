@@ -47,7 +47,7 @@ def list_workers(wanted: Wanted, /, *, as_json: bool) -> None:
 
     with opened(wanted, worker=False) as place:
         note_replaced_broker(place)
-        rows = [_row(beat) for beat in _there(place)]
+        rows = [_row(beat) for beat in place.collectors.workers()]
     if as_json:
         return print_json({"version": 1, "workers": rows})
     if not rows:
@@ -79,16 +79,12 @@ def restart(wanted: Wanted, /, *, names: tuple[str, ...], every: bool, within: f
         raise Complaint("which workers?", hint="name them, or say --all; 'workers list' shows them")
     with opened(wanted, worker=False) as place:
         refuse_unreachable_broker(place)
-        chosen = _chosen(names, [beat.worker for beat in _there(place)])
+        chosen = _chosen(names, [beat.worker for beat in place.collectors.workers()])
         for name in chosen:
             took_s = _restart(place, name, within)
             click.echo(f"{name}: back after {took_s:.1f} s", err=True)
     if as_json:
         print_json({"version": 1, "restarted": chosen})
-
-
-def _there(place: Place) -> list[WorkerBeat]:
-    return sorted(place.collectors.workers(), key=lambda beat: beat.worker)
 
 
 def _row(beat: WorkerBeat) -> dict[str, Any]:
@@ -125,7 +121,7 @@ def _restart(place: Place, name: str, within_s: float) -> float:
         Complaint: if that does not come about.
     """
     control = place.collectors.app.control
-    others = {beat.worker for beat in _there(place)} - {name}
+    others = {beat.worker for beat in place.collectors.workers()} - {name}
     asked_s, was_away = time.monotonic(), False
     place.collectors.end_worker(name)
     while (took_s := time.monotonic() - asked_s) < within_s:
@@ -146,4 +142,5 @@ def _after(place: Place, name: str, others: set[str]) -> list[str]:
     stem = name.partition("@")[0].rpartition("-")[0]
     if place.home is None or not stem.startswith("embedded-"):
         return []
-    return [one.worker for one in _there(place) if one.worker.startswith(stem) and one.worker not in others | {name}]
+    there = [beat.worker for beat in place.collectors.workers()]
+    return [worker for worker in there if worker.startswith(stem) and worker not in others | {name}]

@@ -61,13 +61,14 @@ from celery_collectors.embedded.engine import Addresses
 from celery_collectors.embedded.guard import Guard
 from celery_collectors.embedded.home import Home
 from celery_collectors.embedded.locks import Lock
-from celery_collectors.embedded.server import Server
 from celery_collectors.embedded.state import EngineState, EngineStatus, write_status
 from celery_collectors.embedded.worker_process import KeptWorker, WorkerCommand
 from celery_collectors.errors import EngineError
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from celery_collectors.embedded.server import Server
 
 TICK_S = 0.25
 
@@ -114,7 +115,8 @@ class Supervisor:
         try:
             self._say("starting")
             guard = Guard()
-            server = Server(self._home)
+            self._worker.tick(wanted=self._wants_worker())  # it takes longer than the server, for which it waits
+            server = _server(self._home)
             server.start()
             self._look_after(guard, server)
         except EngineError as error:
@@ -209,12 +211,20 @@ def main(argv: Sequence[str]) -> int:
     command = WorkerCommand(
         app=app,
         project=Path.cwd(),
+        socket=home.socket,
         environment=_worker_environment(addresses),
         log_path=home.worker_log,
         extra_args=worker_args,
     )
     engine_lock = Lock(home.engine_lock, int(lock_fd))
     return Supervisor(home, engine_lock=engine_lock, command=command, is_final=_asks(addresses)).run()
+
+
+def _server(home: Home) -> Server:
+    """Imported here, because that takes as long as the server's start, and the worker can begin before it."""
+    from celery_collectors.embedded.server import Server
+
+    return Server(home)
 
 
 def _worker_environment(addresses: Addresses) -> dict[str, str]:

@@ -19,6 +19,7 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 10.0
 QUICK_CRASH_S = 10.0
 CRASHES_TOLERATED = 5
+_CELERY = "celery_collectors.embedded.celery_worker"
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class WorkerCommand:
 
     app: str
     project: Path
+    socket: Path
     environment: Mapping[str, str]
     log_path: Path
     extra_args: Sequence[str] = ()
@@ -40,9 +42,10 @@ class WorkerCommand:
         Later arguments win over earlier ones, so ``extra_args`` may choose another pool.
         """
         name = f"embedded-{os.getpid()}-{number}@%h"
-        worker = [sys.executable, "-m", "celery", "-A", self.app, "worker", "-n", name, "--loglevel", "INFO"]
+        celery = [sys.executable, "-m", _CELERY, str(self.socket), "-A", self.app]
+        worker = ["worker", "-n", name, "--loglevel", "INFO"]
         pool = ["--pool", "prefork", "--concurrency", str(default_concurrency())]
-        return [*worker, *pool, "--without-mingle", "--without-gossip", *self.extra_args]
+        return [*celery, *worker, *pool, "--without-mingle", "--without-gossip", *self.extra_args]
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
         """Start it, its output appended to the log."""

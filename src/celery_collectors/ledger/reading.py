@@ -307,14 +307,31 @@ class Reader:
 
             yield wait
 
+    def now_ms(self) -> float:
+        """The ledger's time."""
+        with self._ledger.answering() as client:
+            return _ms(client.time())
+
     def workers(self) -> list[WorkerBeat]:
-        """The workers that reported themselves lately."""
+        """The workers that reported themselves lately, by name."""
         with self._ledger.answering() as client, client.pipeline(transaction=True) as pipe:
             pipe.hvals(f"{self._ledger.fleet}:workers")
             pipe.time()
-            rows, (now_s, _) = pipe.execute()
-        workers = [msgspec.json.decode(row, type=WorkerBeat) for row in rows]
-        return [worker for worker in workers if worker.at_ms > (now_s - SILENT_S) * 1000]
+            rows, now = pipe.execute()
+        beats = [_beat(msgspec.json.decode(row), _ms(now)) for row in rows]
+        return sorted((beat for beat in beats if beat.silent_ms < SILENT_S * 1000), key=lambda beat: beat.worker)
+
+
+def _ms(time: Any) -> float:
+    seconds, microseconds = time
+    return float(seconds * 1000 + microseconds / 1000)
+
+
+def _beat(row: dict[str, Any], now_ms: float) -> WorkerBeat:
+    """A worker's own words, in which times are points, as of now."""
+    since_ms = row.get("idle_since_ms")
+    spans = {"silent_ms": now_ms - row["at_ms"], "idle_for_ms": None if since_ms is None else now_ms - since_ms}
+    return msgspec.convert(row | spans, WorkerBeat)
 
 
 def _older(client: Redis, index: str, cursor: str | None) -> Iterator[tuple[float, str]]:

@@ -247,11 +247,23 @@ class Sifted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as it last reported itself."""
+    """A worker as it last reported itself.
+
+    Attributes:
+        worker: Its name, as Celery has it.
+        queues: Those that it consumes.
+        at_ms: When that was, in ledger time.
+        silent_ms: How long ago that was.
+        pool, processes: Of which kind its pool is, and how many processes or threads that has.
+        idle_for_ms: For how long it has had nothing to do; ``None`` while it is busy.
+        clock_off_ms: How far its clock is ahead of the ledger's.
+        version: Of this package.
+    """
 
     worker: str
     queues: list[str]
     at_ms: float
+    silent_ms: float = 0.0
     pool: str = ""
     processes: int = 0
     idle_for_ms: float | None = None

@@ -8,6 +8,7 @@ import msgspec
 
 from celery_collectors.events import Event
 from celery_collectors.model import REQUEST_ENDED, Outcome, Report, RequestState, RunState, at
+from celery_collectors.web.timeline import by_name
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +34,7 @@ def past(report: Report, events: Sequence[Event], generation: int) -> Past | Non
     own = [event for event in events if event.generation == generation]
     if not own or not 1 <= generation < report.generation:
         return None
-    until = [event for event in events if event.generation <= generation]
+    until = by_name(event for event in events if event.generation <= generation)
     told = [event for event in own if event.subject == "request" and event.state]
     last = told[-1] if told else None
     is_final = last is not None and last.state in REQUEST_ENDED
@@ -46,20 +47,15 @@ def past(report: Report, events: Sequence[Event], generation: int) -> Past | Non
             generation=generation,
             created_at=at(own[0].at_ms),
             finished_at=at(last.at_ms) if last and is_final else None,
-            outcomes={name: _outcome(until, "run", name) for name in report.outcomes},
-            stages={name: _outcome(own, "stage", name) for name in _names(own, "stage")},
+            outcomes={name: _outcome(until.get(("run", name))) for name in report.outcomes},
+            stages={name: _outcome(heard) for (subject, name), heard in by_name(own).items() if subject == "stage"},
             error=last.error if last else None,
         ),
     )
 
 
-def _names(events: Sequence[Event], subject: str) -> list[str]:
-    return list(dict.fromkeys(event.name for event in events if event.subject == subject))
-
-
-def _outcome(events: Sequence[Event], subject: str, name: str) -> Outcome:
+def _outcome(heard: Sequence[Event] | None) -> Outcome:
     """How it stood after these events; what has none had not begun."""
-    heard = [event for event in events if event.subject == subject and event.name == name]
     if not heard:
         return Outcome(state=RunState.QUEUED)
     last = heard[-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,13 +12,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 
 from celery_collectors.errors import PayloadError, PayloadsUnavailable, RequestError
-from celery_collectors.events import Event
 from celery_collectors.handle import Request
 from celery_collectors.model import RUN_ENDED, Report
 from celery_collectors.web.actions import ACTIONS, act_on, caller_of, fields_of, to
 from celery_collectors.web.face import Face
 from celery_collectors.web.flower import Flower, links
 from celery_collectors.web.generations import past
+from celery_collectors.web.heard import Heard
 from celery_collectors.web.look import Look
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.rows import look_at
@@ -49,6 +47,7 @@ class RequestPage:
         self._face = face
         self._look = look
         self._flower = flower
+        self._heard = Heard()
 
     def routes(self) -> APIRouter:
         """Their routes, which are no part of the API."""
@@ -67,7 +66,7 @@ class RequestPage:
         request = await self._face.get(request_id)
         if generation is None:
             return await self._one(request)
-        if found := await self._face.call(_seen_then, request, generation):
+        if found := await self._face.call(_seen_then, request, generation, self._heard):
             return self._look.page("past.html", **found, here="")
         if generation == (await self._face.call(request.report)).generation:
             return await self._one(request)
@@ -81,7 +80,7 @@ class RequestPage:
         return self._look.page("part.html", **await self._seen(await self._face.get(request_id)))
 
     async def _seen(self, request: Request) -> dict[str, Any]:
-        return await self._face.call(_seen, request, self._flower)
+        return await self._face.call(_seen, request, self._heard, self._flower)
 
     async def row(self, http: HttpRequest, request_id: UUID, ref: Ref) -> Response:
         """All that is known of one run or stage: a page of its own, or what is opened in the table."""
@@ -124,26 +123,19 @@ class RequestPage:
         return await Results(self._face).stream(request, DOWNLOADS[ending], headers)
 
 
-def _seen_then(request: Request, generation: int) -> dict[str, Any] | None:
+def _seen_then(request: Request, generation: int, heard: Heard) -> dict[str, Any] | None:
     """All that the page of an earlier generation shows, if anything is kept of it."""
-    events = _events(request)
-    found = past(request.report(), events, generation)
+    report = request.report()
+    events = heard.of(request, report)
+    found = past(report, events, generation)
     if found is None:
         return None
     return {
         "report": found.report,
         "is_whole": found.is_whole,
-        "timeline": draw(found.report, events, time.time() * 1000),
+        "timeline": draw(found.report, events, request.now_ms()),
         "earlier": _earlier(generation),
     }
-
-
-def _events(request: Request) -> list[Event]:
-    events, after = list[Event](), "0"
-    while found := request.happened(after):
-        events += found
-        after = found[-1].id
-    return events
 
 
 def _earlier(generation: int) -> range:
@@ -151,26 +143,19 @@ def _earlier(generation: int) -> range:
     return range(max(1, generation - SHOWN_EARLIER), generation)
 
 
-def _began_s(report: Report, events: Sequence[Event], now_ms: float) -> float:
-    """When its present generation began."""
-    own = next((event.at_ms for event in events if event.generation == report.generation), None)
-    if own is None:
-        return report.created_at.timestamp() if report.created_at else now_ms / 1000
-    return own / 1000
-
-
-def _seen(request: Request, flower: Flower | None) -> dict[str, Any]:
+def _seen(request: Request, heard: Heard, flower: Flower | None) -> dict[str, Any]:
     """All that the page of one request shows."""
-    events = _events(request)
     report = request.report()
-    now_ms = time.time() * 1000
-    began_s = _began_s(report, events, now_ms)
+    events = heard.of(request, report)
+    now_ms = request.now_ms()
+    timeline = draw(report, events, now_ms)
+    began_s = timeline.began_ms / 1000
     ended_s = report.finished_at.timestamp() if report.finished_at else now_ms / 1000
     outcomes = report.outcomes.values()
     first_items, trouble = _first_items(request) if report.is_final else ([], "")
     return {
         "report": report,
-        "timeline": draw(report, events, now_ms),
+        "timeline": timeline,
         "earlier": _earlier(report.generation),
         "again_s": {e.name: max(0.0, e.at_ms / 1000 + e.delay_s - now_ms / 1000) for e in events if e.delay_s},
         "ended": sum(one.state in RUN_ENDED for one in outcomes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -17,7 +16,7 @@ from celery_collectors.web.face import Face
 from celery_collectors.web.look import Look
 
 ASKED = "{} was asked to end. What keeps it running starts it again; if nothing does, start it yourself."
-Asked = Annotated[str, Query(max_length=100, pattern=r"^[\w.@-]*$")]
+Asked = Annotated[str, Query(max_length=255, pattern=r"^\S*$")]  # a name, and no sentence of somebody else's
 
 
 class WorkersPage:
@@ -42,7 +41,7 @@ class WorkersPage:
     async def workers(self, asked: Asked = "") -> Response:
         """Who has reported itself of late, and who was just asked to end."""
         beats = await self._face.call(self._face.collectors.workers)
-        rows = [_row(beat) for beat in sorted(beats, key=lambda beat: beat.worker)]
+        rows = [_row(beat) for beat in beats]
         notice = ASKED.format(asked) if asked else ""
         return self._look.page("workers.html", rows=rows, notice=notice, here="workers")
 
@@ -57,4 +56,4 @@ class WorkersPage:
 
 def _row(beat: WorkerBeat) -> dict[str, Any]:
     idle_s = None if beat.idle_for_ms is None else beat.idle_for_ms / 1000
-    return {"beat": beat, "idle_s": idle_s, "heard_s": max(0.0, time.time() - beat.at_ms / 1000)}
+    return {"beat": beat, "idle_s": idle_s, "heard_s": max(0.0, beat.silent_ms / 1000)}

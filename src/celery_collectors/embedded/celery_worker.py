@@ -1,0 +1,43 @@
+"""The engine's ``celery worker``: it imports Celery while Valkey starts, and begins once that answers.
+
+``python -m celery_collectors.embedded.celery_worker SOCKET worker …`` is ``celery worker …``. To import all that takes
+most of a worker's start, and nothing of it needs a server; Celery itself would try to connect, and wait 2 s after the
+first time in vain.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from celery import maybe_patch_concurrency
+
+from celery_collectors.embedded import wire
+
+_POLL_S = 0.01
+
+
+def main(argv: Sequence[str]) -> int:
+    """Be ``celery``.
+
+    Args:
+        argv: The server's socket, then what ``celery`` is called with.
+
+    Returns:
+        The process's exit status.
+    """
+    socket, *arguments = argv
+    sys.argv = ["celery", *arguments]
+    maybe_patch_concurrency()  # gevent and eventlet want to be first, and Celery finds them in these
+    import celery.apps.worker  # only to have them imported
+    from celery.bin.celery import main as celery
+
+    while not wire.answers(Path(socket)):
+        time.sleep(_POLL_S)
+    return celery()  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
