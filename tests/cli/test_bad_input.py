@@ -119,6 +119,7 @@ def test_a_stdout_without_room(warm: Shell) -> None:
     done = running.done()
     assert done.code == 1
     assert "error: stdout can't be written to: No space left on device\nhint: " in done.err
+    assert "note: the answer is kept: " in done.err
 
 
 def test_a_ledger_that_is_down(cold: Shell, ledger_url: str) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the embedded engine 
 
 # What a project might say about its own broker and backend: neither is there, and the engine must not mind.
 APP = """
-import os, time
+import gc, os, time
 from pathlib import Path
 from celery import Celery
 
@@ -39,6 +39,10 @@ app = Celery("tinyapp", broker="amqp://127.0.0.1:1//", backend="redis://127.0.0.
 @app.task(ignore_result=True)
 def note(path):
     Path(path).write_text(os.environ["COLLECTORS_LEDGER"])
+
+@app.task(ignore_result=True)
+def collects_garbage(path):
+    Path(path).write_text(str(gc.isenabled()))
 
 @app.task(ignore_result=True)
 def linger(path, seconds):
@@ -84,7 +88,9 @@ home, answer = Home(Path(sys.argv[1])), Path(sys.argv[2])
 lock = Lock(home.engine_lock)
 assert lock.try_exclusive()
 environment = os.environ | {"CELERY_BROKER_URL": f"redis+socket://{home.socket}", "COLLECTORS_LEDGER": "none"}
-command = WorkerCommand(app="tinyapp", project=Path.cwd(), environment=environment, log_path=home.worker_log)
+command = WorkerCommand(
+    app="tinyapp", project=Path.cwd(), socket=home.socket, environment=environment, log_path=home.worker_log
+)
 sys.exit(Supervisor(home, engine_lock=lock, command=command, is_final=lambda _: answer.exists()).run())
 """
 
@@ -289,6 +295,10 @@ def test_its_worker_runs_the_apps_tasks_whatever_broker_the_app_names(engine: En
         until(out.exists, "the task has run")
         until(out.read_text, "the task has written")
         assert out.read_text() == addresses.ledger_url
+        out.unlink()
+        send(engine, "collects_garbage", out)
+        until(lambda: out.exists() and out.read_text(), "another has run")
+        assert out.read_text() == "True", "which is off only while modules are imported"
     engine.until_stopped(within_s=8)
 
 

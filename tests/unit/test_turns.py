@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from tests.integration.conftest import until
-from tests.turns import turn
+from tests.turns import Turns
 
 
 class Taker:
@@ -18,7 +18,7 @@ class Taker:
         self._thread.start()
 
     def _run(self, folder: Path, alone: bool) -> None:
-        with turn(folder / "door", folder / "room", alone=alone):
+        with Turns(folder / "door", folder / "room").turn(alone=alone):
             self.inside.set()
             self._leave.wait(30)
 
@@ -43,3 +43,16 @@ def test_one_that_is_alone_waits_for_those_within_and_later_ones_wait_for_it(tmp
     alone.leave()
     assert later.inside.wait(10)
     later.leave()
+
+
+def test_between_two_that_are_alone_nobody_comes_in(tmp_path: Path) -> None:
+    for name in ("door", "room"):
+        (tmp_path / name).touch()
+    turns = Turns(tmp_path / "door", tmp_path / "room")
+    with turns.turn(alone=True, stays=True):
+        other = Taker(tmp_path, alone=False)
+    assert not other.inside.wait(0.2)
+    with turns.turn(alone=True):
+        assert not other.inside.wait(0.2)
+    assert other.inside.wait(10)
+    other.leave()

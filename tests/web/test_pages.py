@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -85,6 +86,13 @@ def test_only_the_last_requests_events_are_kept(project: Collectors) -> None:
     assert [events[-1].state for events in found] == ["complete"] * 3
     assert len(heard) == 2
     assert heard.of(requests[0], reports[0]) == found[0]
+
+
+def test_the_table_says_which_attempt_of_how_many(client: httpx.Client) -> None:
+    request_id = ask(client, "permanent", deadline_s=25)["request_id"]
+    page = client.get(f"/requests/{request_id}/part").text
+    cells = re.findall(r'data-label="Attempts" class="number">([^<]*)<', page)
+    assert cells[:2] == ["1 of 1", "1 of 4"]
 
 
 def test_a_form_that_is_no_text_is_no_question(client: httpx.Client) -> None:

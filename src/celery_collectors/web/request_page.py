@@ -145,7 +145,7 @@ def _earlier(generation: int) -> range:
 
 def _seen(request: Request, heard: Heard, flower: Flower | None) -> dict[str, Any]:
     """All that the page of one request shows."""
-    report = request.report()
+    report, question = request.report(), request.asked()
     events = heard.of(request, report)
     now_ms = request.now_ms()
     timeline = draw(report, events, now_ms)
@@ -165,7 +165,8 @@ def _seen(request: Request, heard: Heard, flower: Flower | None) -> dict[str, An
         "bytes": sum(one.bytes for one in outcomes),
         "elapsed_s": max(0.0, ended_s - began_s),
         "deadline_s": report.deadline_at.timestamp() - began_s if report.deadline_at else None,
-        "links": links(flower, request.id, request.asked()) if flower else None,
+        "links": links(flower, request.id, question) if flower else None,
+        "attempts": {row.ref: row.retries + 1 for row in question.rows},
         "first_items": first_items,
         "trouble": trouble,
     }
