@@ -58,7 +58,6 @@ def through_all_stages(world: Payloads, count: int, deadline: float) -> tuple[in
     return before, max(peaks.stop().values()), cpu_s
 
 
-@pytest.mark.alone
 def test_three_million_integers_of_each_source_leave_a_process_as_small_as_it_was(
     ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +122,6 @@ def sizes_in(client: redis.Redis, prefix: str) -> dict[str, int]:
 
 
 @pytest.mark.heavy
-@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_thirty_million_integers_of_each_source(
     ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

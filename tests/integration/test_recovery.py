@@ -23,8 +23,7 @@ def test_requests_wait_in_the_ledger_while_the_broker_is_away(engine: Engine, mo
 
 @pytest.mark.heavy
 @pytest.mark.setups("embedded")
-@pytest.mark.alone
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_ten_thousand_runs_behind_one_slow_worker(engine: Engine) -> None:
     """Backlog is not loss: hardly a message is sent twice, and the queue keeps moving."""
     engine.worker("threads", 1, "--prefetch-multiplier", "4")

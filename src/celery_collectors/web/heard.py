@@ -11,7 +11,9 @@ from celery_collectors.events import Event
 from celery_collectors.handle import Request
 from celery_collectors.model import Report
 
-KEPT = 20
+MOST = 50_000
+OF_ONE = 10_000
+"""As many as the ledger itself keeps."""
 
 
 class Heard:
@@ -20,16 +22,16 @@ class Heard:
     Whoever watches a request that runs looks at it several times a second, and it may have thousands of events.
 
     Args:
-        most: Of how many requests they are kept.
+        most: How many events are kept, of all requests; who was not looked at for longest goes first.
     """
 
-    def __init__(self, most: int = KEPT) -> None:
+    def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, datetime | None], list[Event]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return sum(map(len, self._kept.values()))
 
     def of(self, request: Request, report: Report) -> Sequence[Event]:
         """All that has happened to a request, in all its generations.
@@ -44,8 +46,8 @@ class Heard:
         while found := request.happened(events[-1].id if events else "0"):
             events += found
         with self._lock:
-            self._kept[key] = max(events, self._kept.get(key, []), key=len)
+            self._kept[key] = events[-OF_ONE:]
             self._kept.move_to_end(key)
-            while len(self._kept) > self._most:
+            while len(self) > self._most:
                 self._kept.popitem(last=False)
         return events
