@@ -257,3 +257,11 @@ def test_the_process_says_how_it_is(client: httpx.Client) -> None:
     metrics = client.get("/metrics").text
     assert "collectors_ledger_up 1.0" in metrics
     assert 'collectors_http_calls_total{method="GET",route="/v1/requests/{request_id}",status="404"}' in metrics
+
+
+def test_nothing_that_is_sent_becomes_a_metric_of_its_own(client: httpx.Client) -> None:
+    odd = uuid.uuid4().hex
+    for path in (f"/{odd}", f"/static/{odd}", f"/requests/{odd}", f"/requests/z/rows/z{odd}"):
+        client.get(path)
+    client.post(f"/requests/z/z{odd}")
+    assert odd not in client.get("/metrics").text
