@@ -29,6 +29,11 @@ def test_a_filter_that_is_not_understood_is_named(client: httpx.Client) -> None:
     assert "not understood" not in client.get("/?state=partial&since=2026-01-02").text
 
 
+def test_what_is_longer_than_any_topic_is_not_looked_for(client: httpx.Client) -> None:
+    assert "not understood, and so left out: topic=[[[" in client.get("/", params={"topic": "[" * 513}).text
+    assert "not understood" not in client.get("/", params={"topic": "[" * 512}).text
+
+
 def test_a_generation_of_which_nothing_is_kept_is_said(client: httpx.Client) -> None:
     request_id = ask(client, "python")["request_id"]
     answer = client.get(f"/requests/{request_id}?generation=77")
