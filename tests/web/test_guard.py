@@ -93,10 +93,21 @@ def test_names_that_were_given_are_ours(locked: Served, key: tuple[str, str]) ->
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
     ],
 )
 def test_a_page_of_another_site_changes_nothing(client: httpx.Client, headers: dict[str, str]) -> None:
     assert client.post("/v1/requests", json={"topic": "python"}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("origin", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://127.0.0.1:1"}])
+def test_a_page_of_another_site_links_here_and_fetches_nothing(client: httpx.Client, origin: dict[str, str]) -> None:
+    def status(mode: str, dest: str) -> int:
+        return client.get("/collectors", headers=origin | {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}).status_code
+
+    assert status("navigate", "document") == 200
+    for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")):
+        assert status(mode, dest) == 403
 
 
 def test_our_own_page_and_what_is_no_browser_may(client: httpx.Client) -> None:

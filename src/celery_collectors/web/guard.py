@@ -57,7 +57,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if host_of(headers.get("host", "")) not in self._hosts:
             return problem(421, "this server is not called by that name; start it with this one among its hosts")
-        if scope["method"] not in SAFE_METHODS and _is_from_elsewhere(headers):
+        if _is_from_elsewhere(headers) and not (scope["method"] in SAFE_METHODS and _is_followed(headers)):
             return problem(403, "a page of another site can't do this")
         if scope["path"] not in OPEN_PATHS and not self._may(scope, headers):
             # A browser can ask a person for a password, and only for that: the key is the password.
@@ -135,7 +135,12 @@ def _is_from_elsewhere(headers: Headers) -> bool:
     if (site := headers.get("sec-fetch-site")) is not None:
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower()
+
+
+def _is_followed(headers: Headers) -> bool:
+    """Whether a person follows a link; what another page fetches for itself it can't read, but let us work for."""
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
 
 
 def _with_headers(send: Send) -> Send:
