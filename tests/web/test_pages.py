@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from celery_collectors.errors import PayloadError
 from celery_collectors.handle import Request
 from celery_collectors.web.face import Limits
 from celery_collectors.web.heard import Heard
+from celery_collectors.web.look import Look
 from tests.web.conftest import Served
 from tests.web.test_requests import ask
 
@@ -80,6 +82,20 @@ def test_a_look_reads_only_what_is_new(client: httpx.Client, monkeypatch: pytest
     assert client.get(f"/requests/{request_id}").text == first
     assert len(asked) == 1
     assert asked != ["0"]
+
+
+def test_a_page_is_drawn_where_nobody_else_waits_for_it(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = ask(client, "python")["request_id"]
+    drawn, draw = dict[str, bool](), Look.page
+
+    def noted(self: Look, template: str, *args: Any, **values: Any) -> Any:
+        drawn[template] = asyncio._get_running_loop() is None
+        return draw(self, template, *args, **values)
+
+    monkeypatch.setattr(Look, "page", noted)
+    for path in ("", "/part", "/rows/0", "/over-time"):
+        assert client.get(f"/requests/{request_id}{path}").status_code == 200
+    assert drawn == dict.fromkeys(("one.html", "part.html", "row_page.html", "trends_page.html"), True)
 
 
 def test_only_the_last_requests_events_are_kept(project: Collectors) -> None:
