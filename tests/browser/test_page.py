@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from celery_collectors import Collectors
+from celery_collectors.web.keys import make_key
 from celery_collectors.web.look import HERE
 from tests.browser.conftest import new_page
 from tests.integration.conftest import until
@@ -308,6 +309,22 @@ def test_a_page_that_nobody_sees_holds_no_connection(
     expect(page.locator("#badge")).to_be_hidden()
     page.context.close()
     server.stop()
+
+
+def test_a_browser_that_was_given_the_key_follows_what_runs(
+    browser: Browser, project: Collectors, worker: None, notes: Path, tmp_path: Path
+) -> None:
+    key, line = make_key("ann")
+    (tmp_path / "keys").write_text(line)
+    server = Served(project, keys=tmp_path / "keys")
+    page, watched = new_page(browser, server.url, http_credentials={"username": "ann", "password": key})
+    page.goto(f"/requests/{asked(project, 'gated key', wait=False)}")
+    expect(page.locator("#badge")).to_have_text("● live")
+    (notes / "gate").touch()
+    expect(page.locator(".facts .state")).to_have_text("✓ complete")
+    page.context.close()
+    server.stop()
+    assert watched.errors == []
 
 
 def test_everything_is_there_without_javascript(

@@ -18,6 +18,8 @@ from celery_collectors.web.problems import problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # for whoever starts and watches the process
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BASIC = 'Basic realm="collectors"'
+BEARER = 'Bearer realm="collectors"'
 OURS = ("localhost", "127.0.0.1", "::1")
 SAID_WITH_ALL = {
     "Cache-Control": "no-store",
@@ -60,9 +62,7 @@ class Guard:
         if _is_from_elsewhere(headers) and not (scope["method"] in SAFE_METHODS and _is_followed(headers)):
             return problem(403, "a page of another site can't do this")
         if scope["path"] not in OPEN_PATHS and not self._may(scope, headers):
-            # A browser can ask a person for a password, and only for that: the key is the password.
-            way = "Bearer" if scope["path"].startswith("/v1/") else 'Basic realm="collectors"'
-            return problem(401, "send a key, as 'Authorization: Bearer KEY'", {"WWW-Authenticate": way})
+            return _key_wanted(is_api=scope["path"].startswith("/v1/"))
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._body_bytes:
             return self._too_large()
@@ -91,6 +91,18 @@ class Guard:
             return message
 
         return bounded
+
+
+def _key_wanted(*, is_api: bool) -> Response:
+    """A browser can ask a person for a password, and only for that: the key is the password.
+
+    To the API, where a request's page hears what happens, it sends that only if it is asked for it there, too, and in
+    a header of its own: of several ways in one it sees the first.
+    """
+    answer = problem(401, "send a key, as 'Authorization: Bearer KEY'")
+    for way in (BEARER, BASIC) if is_api else (BASIC,):
+        answer.headers.append("WWW-Authenticate", way)
+    return answer
 
 
 def host_of(text: str) -> str:
