@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from celery_collectors import Collectors
 from celery_collectors.errors import SettingsError
 from celery_collectors.web.keys import Keys, make_key
 from celery_collectors.web.serve import make_server
+from tests.integration.conftest import until
 from tests.web.conftest import Served
+
+TOO_MUCH = b"2000\r\n%b\r\n" % (b"x" * 8192) * 9
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +134,25 @@ def test_every_answer_forbids_what_a_page_might_do_with_it(client: httpx.Client)
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("call", "sent", "answered"),
+    [
+        ("POST /ask", b"Content-Length: 100\r\n\r\ntopic=x", b""),
+        ("GET /list/events", b"Transfer-Encoding: chunked\r\n\r\n" + TOO_MUCH, b"heartbeat"),
+    ],
+)
+def test_a_body_that_never_ends_leaves_no_error(
+    served: Served, caplog: pytest.LogCaptureFixture, call: str, sent: bytes, answered: bytes
+) -> None:
+    tasks = served.server.server_state.tasks
+    until(lambda: not tasks, "nobody else asks")
+    with socket.create_connection(("127.0.0.1", served.port), 10) as caller:
+        caller.sendall(f"{call} HTTP/1.1\r\nHost: localhost\r\n".encode() + sent)
+        until(lambda: tasks, "it is being answered")
+        heard = b""
+        while answered not in heard:
+            heard += caller.recv(4096)
+    until(lambda: not tasks, "nothing is left of it")
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []

@@ -54,7 +54,8 @@ class Guard:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         answer = self._refusal(scope, headers) or self._app
-        return await answer(scope, self._bounded(receive), _with_headers(send))
+        reads = scope["method"] not in SAFE_METHODS  # of what others send nothing is kept, while an event stream waits
+        return await answer(scope, self._bounded(receive) if reads else receive, _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if host_of(headers.get("host", "")) not in self._hosts:
