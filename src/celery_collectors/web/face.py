@@ -105,10 +105,12 @@ def as_json(value: Any) -> bytes:
 
     >>> as_json({"price": 1.5, "odd": "\ud800"})
     b'{"price": 1.5, "odd": "\\ud800"}'
+    >>> as_json({None: 1})
+    b'{"null": 1}'
     """
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:  # half a character, which UTF-8 can't hold
+    except (UnicodeEncodeError, TypeError):  # half a character, which UTF-8 can't hold; a key that is no text
         import json
 
         return json.dumps(msgspec.to_builtins(value)).encode()
