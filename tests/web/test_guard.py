@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,10 @@ def test_a_key_is_kept_as_its_hash_only(key: tuple[str, str]) -> None:
     assert key[0] not in key[1]
     assert Keys.read(key[1]).whose(key[0]) == "grafana"
     assert Keys.read(key[1]).whose(key[0][:-1]) is None
+
+
+def test_whoever_sends_no_key_is_nobody() -> None:
+    assert Keys.read(f"nobody sha256:{hashlib.sha256(b'').hexdigest()}").whose("") is None
 
 
 @pytest.mark.parametrize("text", ["grafana", "a b sha256:" + "0" * 64, "a sha256:short"])
