@@ -89,6 +89,16 @@ def test_a_name_that_is_not_ours_is_refused(client: httpx.Client, host: str) -> 
     assert (answer.status_code, answer.headers["content-type"]) == (421, "application/problem+json")
 
 
+def test_who_watches_it_may_call_it_by_an_address(locked: Served) -> None:
+    statuses = {
+        (host, path): httpx.get(locked.url + path, headers={"Host": host}).status_code
+        for host in ("192.0.2.1:8000", "[2001:db8::1]", "evil.example")
+        for path in ("/healthz", "/readyz", "/v1/requests")
+    }
+    watched = {(host, path) for host, path in statuses if host != "evil.example" and path != "/v1/requests"}
+    assert statuses == {one: 200 if one in watched else 421 for one in statuses}
+
+
 def test_names_that_were_given_are_ours(locked: Served, key: tuple[str, str]) -> None:
     headers = {"Host": "Collectors.example", "Authorization": f"Bearer {key[0]}"}
     assert httpx.get(f"{locked.url}/v1/requests", headers=headers).status_code == 200

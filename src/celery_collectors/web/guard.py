@@ -58,7 +58,7 @@ class Guard:
         return await answer(scope, self._bounded(receive) if reads else receive, _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        if host_of(headers.get("host", "")) not in self._hosts:
+        if not self._is_ours(host_of(headers.get("host", "")), scope["path"]):
             return problem(421, "this server is not called by that name; start it with this one among its hosts")
         if _is_from_elsewhere(headers) and not (scope["method"] in SAFE_METHODS and _is_followed(headers)):
             return problem(403, "a page of another site can't do this")
@@ -68,6 +68,10 @@ class Guard:
         if length.isdigit() and int(length) > self._body_bytes:
             return self._too_large()
         return None
+
+    def _is_ours(self, name: str, path: str) -> bool:
+        """Whether it is called so; who watches it may know its address only, which no other name can be made to be."""
+        return name in self._hosts or (path in OPEN_PATHS and _is_address(name))
 
     def _may(self, scope: Scope, headers: Headers) -> bool:
         if self._keys is None:
@@ -141,6 +145,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_from_elsewhere(headers: Headers) -> bool:
