@@ -131,6 +131,12 @@ def test_a_deadline_that_is_none_is_refused(client: httpx.Client) -> None:
     assert "the deadline is a number of seconds, as in 30 or 2.5, not &#39;soon&#39;" in answer.text
 
 
+def test_a_reason_is_no_longer_than_over_the_api(client: httpx.Client) -> None:
+    path = client.post("/ask", data={"topic": "gated"}).headers["location"]
+    client.post(f"{path}/cancel", data={"reason": "r" * 60_000})
+    assert client.get(f"/v1{path}").json()["error"]["message"] == f"cancelled: {'r' * 500}"
+
+
 def test_another_sites_form_does_nothing(client: httpx.Client) -> None:
     for path in ("/ask", "/many", f"/requests/{ask(client, 'python')['request_id']}/cancel"):
         assert client.post(path, data={"topic": "python"}, headers={"Origin": "https://evil"}).status_code == 403
