@@ -11,14 +11,21 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from celery_collectors import Collectors
+from celery_collectors.web.keys import make_key
 from celery_collectors.web.look import HERE
 from tests.browser.conftest import new_page
+from tests.integration.conftest import until
 from tests.web.conftest import Served
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 CHECK = """async () => {
   const found = await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]});
   return found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
+}"""
+
+TURN = """(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
 
@@ -285,6 +292,39 @@ def test_a_stream_that_is_refused_is_asked_for_again(
     expect(page.locator("#badge")).to_have_text("○ reconnecting")
     expect(page.locator("#badge")).to_have_text("● live")
     page.context.close()
+
+
+def test_a_page_that_nobody_sees_holds_no_connection(
+    browser: Browser, project: Collectors, worker: None, notes: Path
+) -> None:
+    server = Served(project)
+    page, _ = new_page(browser, server.url)
+    page.goto(f"/requests/{asked(project, 'gated unseen', wait=False)}")
+    expect(page.locator("#badge")).to_have_text("● live")
+    page.evaluate(TURN, True)
+    until(lambda: not server.server.server_state.tasks, "its stream is closed, and did not just end", within_s=10)
+    (notes / "gate").touch()
+    page.evaluate(TURN, False)
+    expect(page.locator(".facts .state")).to_have_text("✓ complete")
+    expect(page.locator("#badge")).to_be_hidden()
+    page.context.close()
+    server.stop()
+
+
+def test_a_browser_that_was_given_the_key_follows_what_runs(
+    browser: Browser, project: Collectors, worker: None, notes: Path, tmp_path: Path
+) -> None:
+    key, line = make_key("ann")
+    (tmp_path / "keys").write_text(line)
+    server = Served(project, keys=tmp_path / "keys")
+    page, watched = new_page(browser, server.url, http_credentials={"username": "ann", "password": key})
+    page.goto(f"/requests/{asked(project, 'gated key', wait=False)}")
+    expect(page.locator("#badge")).to_have_text("● live")
+    (notes / "gate").touch()
+    expect(page.locator(".facts .state")).to_have_text("✓ complete")
+    page.context.close()
+    server.stop()
+    assert watched.errors == []
 
 
 def test_everything_is_there_without_javascript(

@@ -125,3 +125,4 @@ def test_the_recipe_lets_in_whom_it_should_and_passes_on_what_happens(site: Site
     assert site.post(PAGE, "/v1/requests", other, json={"topic": "fast:food"}).status_code == 403
     assert site.post(FLOWER, "/api/task/revoke/x", other).status_code == 403
     assert site.ask("elsewhere.example", "/").status_code == 421
+    assert site.ask(PAGE, "/collectors/").headers["Location"].startswith(f"https://{PAGE}")

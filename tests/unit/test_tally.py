@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,10 @@ from celery_collectors.ledger.tally import tally
 from celery_collectors.model import ErrorInfo, Outcome, RequestState, RunState
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+AIRPORT = Summary(
+    request_id="1", topic="airport", state=RequestState.COMPLETE, created_at=NOON, finished_at=None,
+    runs=1, open=0, missing=0,
+)  # fmt: skip
 
 
 def outcome(state: str, run_s: float | None = None, error: str | None = None) -> Outcome:
@@ -55,10 +60,13 @@ def test_of_a_collector_that_never_ran_nothing_is_claimed() -> None:
     ],
 )
 def test_which_requests_a_list_wants(wanted: Wanted, takes: bool) -> None:
-    one = Summary(
-        request_id="1", topic="airport", state=RequestState.COMPLETE, created_at=NOON, finished_at=None,
-        runs=1, open=0, missing=0,
-    )  # fmt: skip
     assert wanted
-    assert wanted.takes(one) is takes
+    assert wanted.takes(AIRPORT) is takes
     assert not Wanted()
+
+
+def test_what_a_topic_is_compared_with_is_not_kept_for_ever() -> None:
+    kept = fnmatch._compile_pattern.cache_info
+    before = kept().currsize
+    assert [number for number in range(9) if Wanted(topic=f"*{number}*").takes(AIRPORT)] == []
+    assert kept().currsize == before

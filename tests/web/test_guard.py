@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,10 @@ from celery_collectors import Collectors
 from celery_collectors.errors import SettingsError
 from celery_collectors.web.keys import Keys, make_key
 from celery_collectors.web.serve import make_server
+from tests.integration.conftest import until
 from tests.web.conftest import Served
+
+TOO_MUCH = b"2000\r\n%b\r\n" % (b"x" * 8192) * 9
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,10 @@ def test_a_key_is_kept_as_its_hash_only(key: tuple[str, str]) -> None:
     assert Keys.read(key[1]).whose(key[0][:-1]) is None
 
 
+def test_whoever_sends_no_key_is_nobody() -> None:
+    assert Keys.read(f"nobody sha256:{hashlib.sha256(b'').hexdigest()}").whose("") is None
+
+
 @pytest.mark.parametrize("text", ["grafana", "a b sha256:" + "0" * 64, "a sha256:short"])
 def test_a_file_of_keys_that_cant_be_read_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="line 1"):
@@ -80,6 +89,16 @@ def test_a_name_that_is_not_ours_is_refused(client: httpx.Client, host: str) -> 
     assert (answer.status_code, answer.headers["content-type"]) == (421, "application/problem+json")
 
 
+def test_who_watches_it_may_call_it_by_an_address(locked: Served) -> None:
+    statuses = {
+        (host, path): httpx.get(locked.url + path, headers={"Host": host}).status_code
+        for host in ("192.0.2.1:8000", "[2001:db8::1]", "evil.example")
+        for path in ("/healthz", "/readyz", "/v1/requests")
+    }
+    watched = {(host, path) for host, path in statuses if host != "evil.example" and path != "/v1/requests"}
+    assert statuses == {one: 200 if one in watched else 421 for one in statuses}
+
+
 def test_names_that_were_given_are_ours(locked: Served, key: tuple[str, str]) -> None:
     headers = {"Host": "Collectors.example", "Authorization": f"Bearer {key[0]}"}
     assert httpx.get(f"{locked.url}/v1/requests", headers=headers).status_code == 200
@@ -93,10 +112,21 @@ def test_names_that_were_given_are_ours(locked: Served, key: tuple[str, str]) ->
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
     ],
 )
 def test_a_page_of_another_site_changes_nothing(client: httpx.Client, headers: dict[str, str]) -> None:
     assert client.post("/v1/requests", json={"topic": "python"}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("origin", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://127.0.0.1:1"}])
+def test_a_page_of_another_site_links_here_and_fetches_nothing(client: httpx.Client, origin: dict[str, str]) -> None:
+    def status(mode: str, dest: str) -> int:
+        return client.get("/collectors", headers=origin | {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}).status_code
+
+    assert status("navigate", "document") == 200
+    for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")):
+        assert status(mode, dest) == 403
 
 
 def test_our_own_page_and_what_is_no_browser_may(client: httpx.Client) -> None:
@@ -119,3 +149,25 @@ def test_every_answer_forbids_what_a_page_might_do_with_it(client: httpx.Client)
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("call", "sent", "answered"),
+    [
+        ("POST /ask", b"Content-Length: 100\r\n\r\ntopic=x", b""),
+        ("GET /list/events", b"Transfer-Encoding: chunked\r\n\r\n" + TOO_MUCH, b"heartbeat"),
+    ],
+)
+def test_a_body_that_never_ends_leaves_no_error(
+    served: Served, caplog: pytest.LogCaptureFixture, call: str, sent: bytes, answered: bytes
+) -> None:
+    tasks = served.server.server_state.tasks
+    until(lambda: not tasks, "nobody else asks")
+    with socket.create_connection(("127.0.0.1", served.port), 10) as caller:
+        caller.sendall(f"{call} HTTP/1.1\r\nHost: localhost\r\n".encode() + sent)
+        until(lambda: tasks, "it is being answered")
+        heard = b""
+        while answered not in heard:
+            heard += caller.recv(4096)
+    until(lambda: not tasks, "nothing is left of it")
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []

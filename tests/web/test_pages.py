@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from celery_collectors.errors import PayloadError
 from celery_collectors.handle import Request
 from celery_collectors.web.face import Limits
 from celery_collectors.web.heard import Heard
+from celery_collectors.web.look import Look
 from tests.web.conftest import Served
 from tests.web.test_requests import ask
 
@@ -28,6 +30,11 @@ def test_a_filter_that_is_not_understood_filters_nothing(client: httpx.Client, q
 def test_a_filter_that_is_not_understood_is_named(client: httpx.Client) -> None:
     assert "not understood, and so left out: state=odd, since=never" in client.get("/?state=odd&since=never").text
     assert "not understood" not in client.get("/?state=partial&since=2026-01-02").text
+
+
+def test_what_is_longer_than_any_topic_is_not_looked_for(client: httpx.Client) -> None:
+    assert "not understood, and so left out: topic=[[[" in client.get("/", params={"topic": "[" * 513}).text
+    assert "not understood" not in client.get("/", params={"topic": "[" * 512}).text
 
 
 def test_a_generation_of_which_nothing_is_kept_is_said(client: httpx.Client) -> None:
@@ -78,6 +85,20 @@ def test_a_look_reads_only_what_is_new(client: httpx.Client, monkeypatch: pytest
     assert asked != ["0"]
 
 
+def test_a_page_is_drawn_where_nobody_else_waits_for_it(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = ask(client, "python")["request_id"]
+    drawn, draw = dict[str, bool](), Look.page
+
+    def noted(self: Look, template: str, *args: Any, **values: Any) -> Any:
+        drawn[template] = asyncio._get_running_loop() is None
+        return draw(self, template, *args, **values)
+
+    monkeypatch.setattr(Look, "page", noted)
+    for path in ("", "/part", "/rows/0", "/over-time"):
+        assert client.get(f"/requests/{request_id}{path}").status_code == 200
+    assert drawn == dict.fromkeys(("one.html", "part.html", "row_page.html", "trends_page.html"), True)
+
+
 def test_only_so_many_events_are_kept(project: Collectors) -> None:
     requests = [project.request("python") for _ in range(3)]
     reports = [request.wait() for request in requests]
@@ -116,6 +137,12 @@ def test_a_deadline_that_is_none_is_refused(client: httpx.Client) -> None:
     answer = client.post("/ask", data={"topic": "python", "deadline_s": "soon"})
     assert answer.status_code == 422
     assert "the deadline is a number of seconds, as in 30 or 2.5, not &#39;soon&#39;" in answer.text
+
+
+def test_a_reason_is_no_longer_than_over_the_api(client: httpx.Client) -> None:
+    path = client.post("/ask", data={"topic": "gated"}).headers["location"]
+    client.post(f"{path}/cancel", data={"reason": "r" * 60_000})
+    assert client.get(f"/v1{path}").json()["error"]["message"] == f"cancelled: {'r' * 500}"
 
 
 def test_another_sites_form_does_nothing(client: httpx.Client) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from celery_collectors import Collectors
+from celery_collectors.web.guard import SAID_WITH_ALL
 from tests.web.conftest import Served
 from tests.web.test_requests import NOBODYS, ask
 
@@ -75,4 +76,8 @@ def test_what_nobody_foresaw_is_a_page_without_its_cause(
     assert (answer.status_code, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")
     assert "the server&#39;s log has the traceback" in answer.text
     assert "secret" not in answer.text
-    assert httpx.get(served.url).headers["content-type"] == "application/problem+json"
+    problem = httpx.get(served.url)
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert {name: problem.headers.get(name) for name in SAID_WITH_ALL} == SAID_WITH_ALL
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]

@@ -12,6 +12,9 @@ import httpx
 import pytest
 
 from celery_collectors import Collectors
+from celery_collectors.events import Event
+from celery_collectors.handle import Request
+from celery_collectors.model import Report
 from celery_collectors.web.face import Limits
 from tests.integration.conftest import until
 from tests.web.conftest import Served
@@ -48,6 +51,27 @@ def test_prefer_wait_gives_up_when_its_time_is_over(client: httpx.Client) -> Non
     assert (answer.status_code, answer.json()["state"]) == (202, "collecting")
     shown = client.get(answer.headers["Location"], headers={"Prefer": "wait=1"})
     assert (shown.status_code, shown.json()["state"]) == (200, "collecting")
+
+
+def test_whoever_waits_reads_neither_what_was_nor_each_time_the_whole(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports, after, report, happened = list[str](), list[str](), Request.report, Request.happened
+
+    def counted(self: Request) -> Report:
+        reports.append(self.id)
+        return report(self)
+
+    def noted(self: Request, since: str = "0") -> list[Event]:
+        after.append(since)
+        return happened(self, since)
+
+    monkeypatch.setattr(Request, "report", counted)
+    monkeypatch.setattr(Request, "happened", noted)
+    ask(client, "gated", wait_s=1)
+    assert len(after) > 1
+    assert "0" not in after
+    assert len(reports) == 1, "the answer"
 
 
 def test_one_key_and_body_are_one_request(client: httpx.Client) -> None:
@@ -257,3 +281,11 @@ def test_the_process_says_how_it_is(client: httpx.Client) -> None:
     metrics = client.get("/metrics").text
     assert "collectors_ledger_up 1.0" in metrics
     assert 'collectors_http_calls_total{method="GET",route="/v1/requests/{request_id}",status="404"}' in metrics
+
+
+def test_nothing_that_is_sent_becomes_a_metric_of_its_own(client: httpx.Client) -> None:
+    odd = uuid.uuid4().hex
+    for path in (f"/{odd}", f"/static/{odd}", f"/requests/{odd}", f"/requests/z/rows/z{odd}"):
+        client.get(path)
+    client.post(f"/requests/z/z{odd}")
+    assert odd not in client.get("/metrics").text

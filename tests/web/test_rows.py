@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 from celery import group
 
 from celery_collectors import Collectors, chord
+from celery_collectors.errors import PayloadsUnavailable
+from celery_collectors.handle import Request
 from tests.web import gallery
 from tests.web.test_requests import ask
 
@@ -59,6 +62,21 @@ def test_of_many_items_the_first_are_shown(client: httpx.Client) -> None:
     page = row(client, ask(client, "many")["request_id"], "1").text
     assert "The first 5 of 3000 items" in page
     assert page.count("0" * 900) == 5
+
+
+def test_items_that_cant_be_read_now_leave_what_else_is_known(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = ask(client, "python")["request_id"]
+
+    def away(self: Request, ref: str) -> list[Any]:
+        raise PayloadsUnavailable("the bucket does not answer")
+
+    monkeypatch.setattr(Request, "first_items", away)
+    answer = row(client, request_id, "0")
+    assert answer.status_code == 200
+    assert "1 attempt, 1 item" in text_of(answer.text)
+    assert "the bucket does not answer" in answer.text
 
 
 def test_a_stage_has_no_items_here(client: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from celery_collectors.errors import RequestError
 from celery_collectors.handle import Request
 from celery_collectors.plan import as_uuid
+from celery_collectors.web.bodies import REASON_MAX_CHARS
 from celery_collectors.web.face import Face
 
 ACTIONS = ("cancel", "retry", "priority")
@@ -25,7 +26,8 @@ async def act_on(face: Face, request: Request, action: str, form: Mapping[str, s
         RequestError: when that can't be done, or there is no such action.
     """
     if action == "cancel":
-        await face.call(request.cancel, form.get("reason") or None, by=by)
+        reason = form.get("reason", "")[:REASON_MAX_CHARS]  # no browser sends more
+        await face.call(request.cancel, reason or None, by=by)
     elif action == "retry":
         only: Any = [form["run"]] if form.get("run") else "failed"
         await face.call(request.retry, only, force="force" in form)

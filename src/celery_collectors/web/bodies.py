@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 TOPIC_MAX_CHARS = 512
+REASON_MAX_CHARS = 500
 YEAR_S = 365 * 24 * 3600
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -59,7 +60,7 @@ class Question(_Sent):
 class Cancel(_Sent):
     """Why a request is cancelled."""
 
-    reason: Annotated[str | None, Field(max_length=500)] = None
+    reason: Annotated[str | None, Field(max_length=REASON_MAX_CHARS)] = None
 
 
 class Retry(_Sent):

@@ -12,6 +12,7 @@ import msgspec
 
 from celery_collectors.collectors import Collectors
 from celery_collectors.handle import Request
+from celery_collectors.model import REQUEST_ENDED
 from celery_collectors.web.open_requests import OpenRequests
 
 P = ParamSpec("P")
@@ -73,11 +74,11 @@ class Face:
     async def until_final(self, request: Request, wait_s: float) -> bool:
         """Wait for a request's end, so many seconds at most; returns whether it came."""
         ends_at = anyio.current_time() + wait_s
-        after = "0"
+        after = await self.call(request.last_event_id)
         while not self.stopping():
             found = await self.call(request.happened, after)
             after = found[-1].id if found else after
-            if not found and (await self.call(request.report)).is_final:
+            if not found and await self.call(lambda: request.state) in REQUEST_ENDED:
                 return True
             if anyio.current_time() >= ends_at:
                 return False
@@ -104,10 +105,12 @@ def as_json(value: Any) -> bytes:
 
     >>> as_json({"price": 1.5, "odd": "\ud800"})
     b'{"price": 1.5, "odd": "\\ud800"}'
+    >>> as_json({None: 1})
+    b'{"null": 1}'
     """
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:  # half a character, which UTF-8 can't hold
+    except (UnicodeEncodeError, TypeError):  # half a character, which UTF-8 can't hold; a key that is no text
         import json
 
         return json.dumps(msgspec.to_builtins(value)).encode()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from celery_collectors.model import RequestState
+from celery_collectors.web.bodies import TOPIC_MAX_CHARS
 
 _CURSOR = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}")
 SAID_CHARS = 80
@@ -70,7 +71,7 @@ def _moment(text: str) -> datetime | None:
 
 
 _READS: dict[str, Callable[[str], object]] = {
-    "topic": bool,
+    "topic": lambda text: len(text) <= TOPIC_MAX_CHARS,
     "state": STATES.__contains__,
     "since": _moment,
     "until": _moment,

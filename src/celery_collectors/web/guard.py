@@ -18,6 +18,8 @@ from celery_collectors.web.problems import problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # for whoever starts and watches the process
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BASIC = 'Basic realm="collectors"'
+BEARER = 'Bearer realm="collectors"'
 OURS = ("localhost", "127.0.0.1", "::1")
 SAID_WITH_ALL = {
     "Cache-Control": "no-store",
@@ -52,21 +54,24 @@ class Guard:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         answer = self._refusal(scope, headers) or self._app
-        return await answer(scope, self._bounded(receive), _with_headers(send))
+        reads = scope["method"] not in SAFE_METHODS  # of what others send nothing is kept, while an event stream waits
+        return await answer(scope, self._bounded(receive) if reads else receive, _with_headers(send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        if host_of(headers.get("host", "")) not in self._hosts:
+        if not self._is_ours(host_of(headers.get("host", "")), scope["path"]):
             return problem(421, "this server is not called by that name; start it with this one among its hosts")
-        if scope["method"] not in SAFE_METHODS and _is_from_elsewhere(headers):
+        if _is_from_elsewhere(headers) and not (scope["method"] in SAFE_METHODS and _is_followed(headers)):
             return problem(403, "a page of another site can't do this")
         if scope["path"] not in OPEN_PATHS and not self._may(scope, headers):
-            # A browser can ask a person for a password, and only for that: the key is the password.
-            way = "Bearer" if scope["path"].startswith("/v1/") else 'Basic realm="collectors"'
-            return problem(401, "send a key, as 'Authorization: Bearer KEY'", {"WWW-Authenticate": way})
+            return _key_wanted(is_api=scope["path"].startswith("/v1/"))
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._body_bytes:
             return self._too_large()
         return None
+
+    def _is_ours(self, name: str, path: str) -> bool:
+        """Whether it is called so; who watches it may know its address only, which no other name can be made to be."""
+        return name in self._hosts or (path in OPEN_PATHS and _is_address(name))
 
     def _may(self, scope: Scope, headers: Headers) -> bool:
         if self._keys is None:
@@ -91,6 +96,18 @@ class Guard:
             return message
 
         return bounded
+
+
+def _key_wanted(*, is_api: bool) -> Response:
+    """A browser can ask a person for a password, and only for that: the key is the password.
+
+    To the API, where a request's page hears what happens, it sends that only if it is asked for it there, too, and in
+    a header of its own: of several ways in one it sees the first.
+    """
+    answer = problem(401, "send a key, as 'Authorization: Bearer KEY'")
+    for way in (BEARER, BASIC) if is_api else (BASIC,):
+        answer.headers.append("WWW-Authenticate", way)
+    return answer
 
 
 def host_of(text: str) -> str:
@@ -130,12 +147,25 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_from_elsewhere(headers: Headers) -> bool:
     """Whether a browser sends this for a page of another site; what is no browser says neither."""
     if (site := headers.get("sec-fetch-site")) is not None:
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower()
+
+
+def _is_followed(headers: Headers) -> bool:
+    """Whether a person follows a link; what another page fetches for itself it can't read, but let us work for."""
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
 
 
 def _with_headers(send: Send) -> Send:

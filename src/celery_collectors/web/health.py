@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from celery_collectors.errors import UnavailableError
@@ -92,12 +93,13 @@ class Counted:
 
 
 def _route(scope: Scope) -> str:
+    """The route, with its parameters' names in place of what was sent, of which there is no end."""
     if "endpoint" not in scope:
         return "-"
-    path = str(scope["path"])
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(str(value), f"{{{name}}}")
-    return path
+    if isinstance(scope["endpoint"], StaticFiles):
+        return "/static"
+    names = {str(value): f"{{{name}}}" for name, value in scope.get("path_params", {}).items()}
+    return "/".join(names.get(part, part) for part in str(scope["path"]).split("/"))
 
 
 def _text(description: str) -> dict[int | str, dict[str, object]]:

@@ -75,9 +75,10 @@ class Keys:
         return cls(names)
 
     def whose(self, key: str) -> str | None:
-        """The name that belongs to a key, or ``None``."""
+        """The name that belongs to a key, or ``None``; the empty one is nobody's, whatever the file says."""
         hashed = _hash(key)
-        return next((name for known, name in self._names.items() if hmac.compare_digest(known, hashed)), None)
+        names = (name for known, name in self._names.items() if key and hmac.compare_digest(known, hashed))
+        return next(names, None)
 
 
 def _hash(key: str) -> str:

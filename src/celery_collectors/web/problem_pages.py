@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from celery_collectors.web.guard import SAID_WITH_ALL
 from celery_collectors.web.look import Look
 from celery_collectors.web.problems import MEDIA, unforeseen
 
@@ -61,6 +62,7 @@ def unforeseen_too(look: Look) -> Callable[[Request, Exception], Awaitable[Respo
 
     async def answered(request: Request, error: Exception) -> Response:
         problem = await unforeseen(request, error)
+        problem.headers.update(SAID_WITH_ALL)  # the guard stands inside of this
         if not is_for_a_page(request.scope):
             return problem
         return problem_page(look, msgspec.json.decode(problem.body), problem.headers)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -55,6 +55,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(TooMany, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 async def _ours(_: Request, error: Exception) -> Response:
@@ -86,6 +87,10 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
     return problem(error.status_code, error.detail, headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return problem(400, "the body did not come to its end")
 
 
 def _methods(request: Request) -> set[str]:

@@ -23,7 +23,7 @@ from celery_collectors.web.look import Look
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.rows import look_at
 from celery_collectors.web.timeline import draw
-from celery_collectors.web.trend import Seen, trends
+from celery_collectors.web.trend import Seen, Trend, trends
 
 SHOWN_ITEMS = 5
 SHOWN_TRENDS = 200
@@ -67,17 +67,21 @@ class RequestPage:
         if generation is None:
             return await self._one(request)
         if found := await self._face.call(_seen_then, request, generation, self._heard):
-            return self._look.page("past.html", **found, here="")
+            return await self._page("past.html", **found)
         if generation == (await self._face.call(request.report)).generation:
             return await self._one(request)
         return await self._one(request, f"nothing is kept of generation {generation}; this is the present one", 404)
 
     async def _one(self, request: Request, notice: str = "", status: int = 200) -> Response:
-        return self._look.page("one.html", status, **await self._seen(request), notice=notice, here="")
+        return await self._page("one.html", status, **await self._seen(request), notice=notice)
 
     async def part(self, request_id: UUID) -> Response:
         """What changes of it, to be put in place of what is shown."""
-        return self._look.page("part.html", **await self._seen(await self._face.get(request_id)))
+        return await self._page("part.html", **await self._seen(await self._face.get(request_id)))
+
+    async def _page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """Drawn where nobody else waits for it: there may be thousands of runs, and items of any size."""
+        return await self._face.call(self._look.page, template, status, here="", **values)
 
     async def _seen(self, request: Request) -> dict[str, Any]:
         return await self._face.call(_seen, request, self._heard, self._flower)
@@ -87,22 +91,21 @@ class RequestPage:
         request = await self._face.get(request_id)
         found = await self._face.call(look_at, request, ref, self._flower)
         template = "row.html" if http.headers.get("hx-request") else "row_page.html"
-        return self._look.page(template, **found, here="")
+        return await self._page(template, **found)
 
     async def over_time(self, http: HttpRequest, request_id: UUID) -> Response:
         """How long each of its collectors has taken lately, and this time: a page of its own, or what is opened."""
         request = await self._face.get(request_id)
         report = await self._face.call(request.report)
-        found = trends(
-            list(report.outcomes)[:SHOWN_TRENDS], await self._face.call(self._seen_lately, report), request.id
-        )
+        found = await self._face.call(self._trends, report)
         template = "trends.html" if http.headers.get("hx-request") else "trends_page.html"
-        return self._look.page(template, report=report, trends=found, newest=NEWEST, here="")
+        return await self._page(template, report=report, trends=found, newest=NEWEST)
 
-    def _seen_lately(self, report: Report) -> list[Seen]:
+    def _trends(self, report: Report) -> list[Trend]:
         lately = {one.request_id: (one.created_at, outcomes) for one, outcomes in self._face.collectors.lately(NEWEST)}
         lately[report.request_id] = report.created_at, report.outcomes  # which may be older than those
-        return [Seen(request_id=one, at=at, outcomes=found) for one, (at, found) in lately.items() if at is not None]
+        seen = [Seen(request_id=one, at=at, outcomes=found) for one, (at, found) in lately.items() if at is not None]
+        return trends(list(report.outcomes)[:SHOWN_TRENDS], seen, report.request_id)
 
     async def act(self, http: HttpRequest, request_id: UUID, action: str) -> Response:
         """Cancel it, try it again, or give it another level."""

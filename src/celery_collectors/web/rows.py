@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from celery_collectors.errors import PayloadError
+from celery_collectors.errors import PayloadError, PayloadsUnavailable
 from celery_collectors.handle import Request
 from celery_collectors.ledger.asked import Asked
 from celery_collectors.model import RUN_ANSWERED, Outcome, Report
@@ -53,6 +53,6 @@ def _items(request: Request, asked: Asked, outcome: Outcome) -> tuple[list[Any],
         return [], ""
     try:
         items = request.first_items(asked.ref)
-    except PayloadError as error:
+    except (PayloadError, PayloadsUnavailable) as error:
         return [], str(error)
     return ([], "It is too large to be shown here.") if items is None else (items, "")

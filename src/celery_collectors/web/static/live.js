@@ -48,10 +48,22 @@ document.addEventListener("click", (event) => {
 document.addEventListener("htmx:afterSwap", tell);
 tell();
 
-// One stream for each page. A server that answers with an error ends a stream for good: another one may come.
+// One stream for each page that is seen: a browser has six connections to a server, and a seventh page would wait for
+// ever. A server that answers with an error ends a stream for good: another one may come.
+const whenTurned = (then) => document.addEventListener("visibilitychange", then, { once: true });
 const follow = (url, hear) => {
+  if (document.hidden) {
+    whenTurned(() => follow(url, hear));
+    return;
+  }
   const events = new EventSource(url);
   const put_away = hear(events);
+  whenTurned(() => {
+    if (events.readyState === EventSource.CLOSED) return;
+    events.close();
+    put_away();
+    follow(url, hear);
+  });
   events.onopen = () => say(true);
   events.onerror = () => {
     say(false);
