@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import ssl
 import time
 import uuid
@@ -31,7 +32,7 @@ from tests.servers.server import Server
 CELERY = ("celery",)
 BAD_SERVERS: dict[str, tuple[Mapping[str, str], str, str, str, str]] = {
     # its configuration, the check, its state, words of its message, words of its remedy
-    "as docker run starts it": ({"appendonly": "no"}, "persistence", "warn", "file is off", "appendonly yes"),
+    "as docker run starts it": ({"appendonly": "no"}, "persistence", "warn", "file is off", "CONFIG SET appendonly"),
     "flushed at leisure": ({"appendfsync": "no"}, "persistence", "warn", "appendfsync no", "everysec"),
     "a cache": (
         {"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"},
@@ -121,6 +122,26 @@ def test_a_redis_that_tells_us_nothing(cold: Shell) -> None:
     assert "+info" in found["eviction"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("rules", "name", "says"),
+    [
+        ("~celery* &* +@all", "ledger", "permissions to access one of the keys"),
+        ("~* &* +@all -@scripting", "ledger", "permissions to run the 'evalsha' command"),
+        ("~* resetchannels +@all", "ledger", "channel"),
+        ("~* &* +@all -hset", "payloads", "permissions to run the 'hset' command"),
+    ],
+)
+def test_a_redis_that_lets_us_do_too_little(cold: Shell, rules: str, name: str, says: str) -> None:
+    with a_redis() as server, redis.Redis.from_url(server.url) as client:
+        client.execute_command(f"ACL SETUSER few on >pw {rules}")  # type: ignore[no-untyped-call]
+        servers = on(server.url, server.url.replace("//", "//few:pw@") + "/1")
+        found = checks_of(cold, *servers)
+        asked = cold.run(*servers, "collect", "fast:food", "--deadline", "300ms")
+    assert found[name]["state"] == "fail"
+    assert "refuses us: " in found[name]["message"] and says in found[name]["message"]
+    assert (asked.code, "error: a server refuses us: " in asked.err) == (5, True), asked.err
+
+
 def test_settings_that_lose_our_messages(cold: Shell, ledger_url: str) -> None:
     found = checks_of(cold, *on(ledger_url, ledger_url.replace("=0", "=3"), app="picky"))
     assert (found["content"]["state"], found["deduplication"]["state"]) == ("fail", "fail")
@@ -134,7 +155,11 @@ def test_nobody_consumes_our_queue(warm: Shell, ledger_url: str) -> None:
     done = warm.run(*servers, "doctor")
     assert done.code == 1
     assert "no worker is there, so none consumes the queue 'collectors.shop.v1'" in " ".join(done.out.split())
-    assert "start one: celery -A shop worker" in done.out
+    remedy = checks_of(warm, *servers)["workers"]["remedy"]
+    worker = warm.start(*shlex.split(remedy.removeprefix("start one: collectors ").partition(" (")[0]))
+    until(lambda: checks_of(warm, *servers)["workers"]["state"] == "ok", f"it works, literally: {remedy}")
+    worker.process.terminate()
+    until(lambda: checks_of(warm, *servers)["workers"]["state"] == "fail", "it has ended")
     warm.variables.update({"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": servers[-1]})
     worker = warm.start("-A", "shop", "worker", "-P", "threads", "-Q", "mail", "-n", "post@office", program=CELERY)
     until(lambda: "post@office" in checks_of(warm, *servers)["workers"]["message"], "the worker reports itself")

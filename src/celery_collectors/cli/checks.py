@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import click
+from redis.exceptions import RedisError
 
 from celery_collectors.cli import server_checks
 from celery_collectors.cli.check import Check
@@ -74,6 +75,9 @@ def everything(place: Place) -> Iterator[Check]:
     except CollectorsError as error:
         remedy = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy)
+        return
+    except RedisError as error:
+        yield server_checks.refused(place, error)
         return
     yield server_checks.ledger(place, facts)
     yield server_checks.persistence(facts)
@@ -157,13 +161,13 @@ def workers(place: Place, beats: Sequence[WorkerBeat]) -> Check:
             name="workers",
             state="fail",
             message=f"no worker consumes the queue {queue!r}: {there}",
-            remedy=f"name {queue} in its -Q, or start another one: celery -A {place.app_name} worker",
+            remedy=f"name {queue} in its -Q, or start another one: {place.command} worker",
         )
     return Check(
         name="workers",
         state="fail",
         message=f"no worker is there, so none consumes the queue {queue!r}",
-        remedy=f"start one: celery -A {place.app_name} worker (with -Q, name {queue} there)",
+        remedy=f"start one: {place.command} worker (with -Q, name {queue} there)",
     )
 
 

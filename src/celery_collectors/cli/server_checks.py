@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from celery_collectors.cli.check import Check
 from celery_collectors.cli.complaints import Complaint
@@ -124,9 +124,21 @@ def ledger_facts(place: Place) -> dict[str, Any]:
     place.collectors.list(1)  # as a client would use it: also finds a ledger made with other settings
     client = connect(place.collectors.ledger_url, patience_s=1.0)
     try:
+        client.publish(place.collectors.client.ledger.key("ended", "doctor"), "")  # ACLs let nobody, unless told to
         return {**_said(client), "clock_s": _clock_s(client)}
     finally:
         client.close()
+
+
+def refused(place: Place, error: RedisError) -> Check:
+    """It answers, and does not let us do what we need; a restricted user's, or no Redis at all."""
+    prefix = place.collectors.settings.prefix
+    return Check(
+        name="ledger",
+        state="fail",
+        message=f"the ledger at {public_url(place.collectors.ledger_url)} refuses us: {error}",
+        remedy=f"mend its URL, or let its user run scripts, use channels, and have all keys that begin with {prefix}",
+    )
 
 
 def _said(client: Redis) -> dict[str, Any]:
@@ -173,7 +185,7 @@ def persistence(facts: dict[str, Any]) -> Check:
             name="persistence",
             state="warn",
             message="the append-only file is off: when this server restarts, accepted requests are lost",
-            remedy="set appendonly yes in its configuration",
+            remedy="while it runs CONFIG SET appendonly yes, then in its configuration, which alone would begin empty",
         )
     if facts.get("appendfsync") == "no":
         return Check(
