@@ -92,6 +92,12 @@ def test_whatever_fails_has_a_remedy(warm: Shell, variables: dict[str, str], nam
     assert all(check["remedy"] for check in failed.values())
 
 
+def test_a_place_for_payloads_that_can_not_be_is_no_ledger_of_another_make(cold: Shell, ledger_url: str) -> None:
+    cold.variables["COLLECTORS_PAYLOADS"] = "s3://bucket?secret_access_key=secret"
+    found = checks_of(cold, *on(ledger_url, ledger_url.replace("=0", "=7")))["ledger"]
+    assert (found["state"], found["remedy"].partition(";")[0]) == ("fail", "mend that")
+
+
 @pytest.mark.parametrize("name", list(BAD_SERVERS))
 def test_a_redis_that_may_forget(cold: Shell, name: str) -> None:
     options, check, state, message, remedy = BAD_SERVERS[name]

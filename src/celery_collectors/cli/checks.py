@@ -18,7 +18,7 @@ from celery_collectors.cli.following import crash_loop
 from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
-from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
+from celery_collectors.errors import CollectorsError, EngineError, LedgerMismatchError, UnavailableError
 from celery_collectors.ledger import WorkerBeat
 from celery_collectors.worker.boot import our_version
 
@@ -73,7 +73,8 @@ def everything(place: Place) -> Iterator[Check]:
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy, unreachable=True)
         return
     except CollectorsError as error:
-        remedy = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
+        as_made = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
+        remedy = as_made if isinstance(error, LedgerMismatchError) else MEND
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy)
         return
     except RedisError as error:
