@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from amqp.exceptions import NotFound
+from amqp.exceptions import AccessRefused, NotFound
 from celery import Celery
 from kombu import Connection
 
@@ -22,7 +22,7 @@ from celery_collectors.cli.disk_checks import unused
 from celery_collectors.cli.encryption_checks import of_amqp
 from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
-from celery_collectors.cli.server_checks import broker_product
+from celery_collectors.cli.server_checks import broker_product, queue_refused
 from celery_collectors.ledger import Ledger
 from celery_collectors.settings import Settings
 from tests.cli.conftest import Shell, until
@@ -229,6 +229,12 @@ def test_a_queue_of_the_apps_that_somebody_made_otherwise(
         found = checks_of(cold, *servers)["app's queues"]
         connection.default_channel.queue_delete(name)
     assert (found["state"], name in found["message"], "x-max-priority" in found["message"]) == ("fail", True, True)
+
+
+def test_a_queue_that_we_may_not_use_is_not_to_be_deleted() -> None:
+    found = queue_refused("ours", AccessRefused("ACCESS_REFUSED - access to queue 'ours' refused for user 'few'"))
+    assert (found.state, "refused for user 'few'" in found.message) == ("fail", True)
+    assert found.remedy is not None and "set_permissions" in found.remedy and "delete" not in found.remedy
 
 
 def test_a_broker_that_refuses_is_not_said_to_be_away(cold: Shell, rabbitmq_server: Server, ledger_url: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEDGER_MIN_VERSION = 7
 RABBITMQ_MIN_VERSION = (3, 10)
 CLOCK_TOLERANCE_S = 1.0
-NOT_FOUND = 404  # AMQP's
+ACCESS_REFUSED, NOT_FOUND = 403, 404  # AMQP's
 ROUND_TRIPS = 3
 FROM_CONFIG = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
@@ -79,7 +79,7 @@ def queue(place: Place) -> Iterator[Check]:
             wanted.queue_declare(passive=True)
             wanted.queue_declare()
         except connection.channel_errors as error:
-            yield _refused(wanted.name, error)
+            yield queue_refused(wanted.name, error)
         else:
             yield Check(name="queue", state="ok", message=f"{wanted.name!r} is there, and as we would make it")
         yield from _queues_of_the_app(place, connection)
@@ -95,7 +95,9 @@ def _queues_of_the_app(place: Place, connection: Connection) -> Iterator[Check]:
                 queue(channel).queue_declare(passive=True)
                 queue(channel).queue_declare()
         except connection.channel_errors as error:
-            if error.reply_code != NOT_FOUND:
+            if error.reply_code == ACCESS_REFUSED:
+                yield _forbidden("app's queues", f"the app's queue {name!r}", error)
+            elif error.reply_code != NOT_FOUND:
                 yield Check(
                     name="app's queues",
                     state="fail",
@@ -104,14 +106,26 @@ def _queues_of_the_app(place: Place, connection: Connection) -> Iterator[Check]:
                 )
 
 
-def _refused(name: str, error: Any) -> Check:
+def queue_refused(name: str, error: Any) -> Check:
+    """What it comes to that RabbitMQ does not let us declare our queue."""
     if error.reply_code == NOT_FOUND:
         return Check(name="queue", state="ok", message=f"{name!r} will be made when it is first used")
+    if error.reply_code == ACCESS_REFUSED:
+        return _forbidden("queue", repr(name), error)
     return Check(
         name="queue",
         state="fail",
         message=f"{name!r} can't be used: {error.reply_text}",
         remedy="name another with COLLECTORS_QUEUE, or delete this one once it is empty",
+    )
+
+
+def _forbidden(check: str, what: str, error: Any) -> Check:
+    return Check(
+        name=check,
+        state="fail",
+        message=f"{what} can't be used: {error.reply_text}",
+        remedy="let its user use what is in the vhost: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'",
     )
 
 
