@@ -124,6 +124,13 @@ def test_a_stdout_without_room(warm: Shell) -> None:
     assert "error: stdout can't be written to: No space left on device\nhint: " in done.err
 
 
+def test_a_stdout_without_room_for_a_table(cold: Shell) -> None:
+    command = f"{sys.executable} -P -m celery_collectors.cli --app shop list >/dev/full"
+    done = cold.start_command(["/bin/sh", "-c", command]).done()
+    assert done.code == 1
+    assert "error: no room is left: [Errno 28] No space left on device\nhint: send it" in done.err
+
+
 def test_a_ledger_that_is_down(cold: Shell, ledger_url: str) -> None:
     done = cold.run(
         "--app", "shop", "--broker", ledger_url, "--ledger", "redis://127.0.0.1:1/1", "collect", "fast:food"

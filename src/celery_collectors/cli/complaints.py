@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -116,6 +117,8 @@ def _unforeseen(error: Exception) -> tuple[str, str | None, ExitCode]:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) and not _here().exists():
         return "the current folder is not there any more", "change to one that is: cd", ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no room is left: {error}", "send it where there is room", ExitCode.FAILED
     if _is_of_a_connection(error):
         what = "refuses us" if "redis.exceptions.ResponseError" in _names(error) else "can't be reached"
         return (
