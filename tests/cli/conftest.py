@@ -26,6 +26,7 @@ APPS = Path(__file__).parent / "apps"
 BROKEN = {
     "broken": "def unfinished(:\n",
     "missing_import": "import a_package_that_nobody_has\n",
+    "a_package_that_nobody_has_either": "import a_package_that_nobody_has\n",
     "raises": "settings = {}\n\ntoken = settings['token']\n",
     "leaves": "import sys\n\nsys.exit('goodbye')\n",
     "no_app": "app = 'not a Celery app'\n",

@@ -22,10 +22,13 @@ FAST = ["--app", "shop", "collect", "fast:food"]
         (["--app", "shop:nope", "collect", "x"], "there is no Celery app in 'shop:nope'"),
         (["--app", "no_app", "collect", "x"], "there is no Celery app in 'no_app'"),
         (["--app", "./shop.py", "collect", "x"], "is a file.*\n.*--app shop$"),
+        (["--app", "./shop", "collect", "x"], "is a file.*\n.*give --app shop$"),
+        (["--app", "/srv/it/shop.py", "collect", "x"], "is a file.*\nhint: cd /srv/it, and give --app shop$"),
         (["--app", "..", "collect", "x"], "'..' is a folder, and an app is named as for import"),
         (["--app", "bare", "collect", "x"], "has no Collectors"),
         (["--app", "broken", "collect", "x"], "SyntaxError: .*broken.py, line 1"),
         (["--app", "missing_import", "collect", "x"], "a_package_that_nobody_has.*missing_import.py, line 1"),
+        (["--app", "a_package_that_nobody_has_either", "collect", "x"], "ModuleNotFoundError: .*_either.py, line 1"),
         (["--app", "raises", "collect", "x"], "KeyError: 'token' .*raises.py, line 3"),
         (["--app", "leaves", "collect", "x"], "SystemExit: goodbye .*leaves.py, line 3"),
     ],
@@ -120,6 +123,13 @@ def test_a_stdout_without_room(warm: Shell) -> None:
     assert done.code == 1
     assert "error: stdout can't be written to: No space left on device\nhint: " in done.err
     assert "note: the answer is kept: " in done.err
+
+
+def test_a_stdout_without_room_for_a_table(cold: Shell) -> None:
+    command = f"{sys.executable} -P -m celery_collectors.cli --app shop list >/dev/full"
+    done = cold.start_command(["/bin/sh", "-c", command]).done()
+    assert done.code == 1
+    assert "error: no room is left: [Errno 28] No space left on device\nhint: send it" in done.err
 
 
 def test_a_ledger_that_is_down(cold: Shell, ledger_url: str) -> None:

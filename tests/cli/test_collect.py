@@ -131,8 +131,9 @@ def test_a_reader_that_leaves_early_is_no_error(warm: Shell, reader: str) -> Non
     assert "rror" not in done.err + done.out
 
 
-def test_stdout_that_is_closed_later_is_no_error(warm: Shell) -> None:
-    command = f"{sys.executable} -P -m celery_collectors.cli --app shop collect fast:food --json | true"
+@pytest.mark.parametrize("arguments", ["collect fast:food --json", "requests list", "list", "doctor", "config show"])
+def test_stdout_that_is_closed_later_is_no_error(warm: Shell, arguments: str) -> None:
+    command = f"{sys.executable} -P -m celery_collectors.cli --app shop {arguments} | true"
     done = warm.start_command(["bash", "-o", "pipefail", "-c", command]).done()
     assert done.code == 141
     assert "rror" not in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import ssl
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from amqp.exceptions import NotFound
+from amqp.exceptions import AccessRefused, NotFound
 from celery import Celery
 from kombu import Connection
 
@@ -21,7 +22,7 @@ from celery_collectors.cli.disk_checks import unused
 from celery_collectors.cli.encryption_checks import of_amqp
 from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
-from celery_collectors.cli.server_checks import broker_product
+from celery_collectors.cli.server_checks import broker_product, queue_refused
 from celery_collectors.ledger import Ledger
 from celery_collectors.settings import Settings
 from tests.cli.conftest import Shell, until
@@ -31,7 +32,7 @@ from tests.servers.server import Server
 CELERY = ("celery",)
 BAD_SERVERS: dict[str, tuple[Mapping[str, str], str, str, str, str]] = {
     # its configuration, the check, its state, words of its message, words of its remedy
-    "as docker run starts it": ({"appendonly": "no"}, "persistence", "warn", "file is off", "appendonly yes"),
+    "as docker run starts it": ({"appendonly": "no"}, "persistence", "warn", "file is off", "CONFIG SET appendonly"),
     "flushed at leisure": ({"appendfsync": "no"}, "persistence", "warn", "appendfsync no", "everysec"),
     "a cache": (
         {"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"},
@@ -91,6 +92,12 @@ def test_whatever_fails_has_a_remedy(warm: Shell, variables: dict[str, str], nam
     assert all(check["remedy"] for check in failed.values())
 
 
+def test_a_place_for_payloads_that_can_not_be_is_no_ledger_of_another_make(cold: Shell, ledger_url: str) -> None:
+    cold.variables["COLLECTORS_PAYLOADS"] = "s3://bucket?secret_access_key=secret"
+    found = checks_of(cold, *on(ledger_url, ledger_url.replace("=0", "=7")))["ledger"]
+    assert (found["state"], found["remedy"].partition(";")[0]) == ("fail", "mend that")
+
+
 @pytest.mark.parametrize("name", list(BAD_SERVERS))
 def test_a_redis_that_may_forget(cold: Shell, name: str) -> None:
     options, check, state, message, remedy = BAD_SERVERS[name]
@@ -121,6 +128,26 @@ def test_a_redis_that_tells_us_nothing(cold: Shell) -> None:
     assert "+info" in found["eviction"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("rules", "name", "says"),
+    [
+        ("~celery* &* +@all", "ledger", "permissions to access one of the keys"),
+        ("~* &* +@all -@scripting", "ledger", "permissions to run the 'evalsha' command"),
+        ("~* resetchannels +@all", "ledger", "channel"),
+        ("~* &* +@all -hset", "payloads", "permissions to run the 'hset' command"),
+    ],
+)
+def test_a_redis_that_lets_us_do_too_little(cold: Shell, rules: str, name: str, says: str) -> None:
+    with a_redis() as server, redis.Redis.from_url(server.url) as client:
+        client.execute_command(f"ACL SETUSER few on >pw {rules}")  # type: ignore[no-untyped-call]
+        servers = on(server.url, server.url.replace("//", "//few:pw@") + "/1")
+        found = checks_of(cold, *servers)
+        asked = cold.run(*servers, "collect", "fast:food", "--deadline", "300ms")
+    assert found[name]["state"] == "fail"
+    assert "refuses us: " in found[name]["message"] and says in found[name]["message"]
+    assert (asked.code, "error: a server refuses us: " in asked.err) == (5, True), asked.err
+
+
 def test_settings_that_lose_our_messages(cold: Shell, ledger_url: str) -> None:
     found = checks_of(cold, *on(ledger_url, ledger_url.replace("=0", "=3"), app="picky"))
     assert (found["content"]["state"], found["deduplication"]["state"]) == ("fail", "fail")
@@ -134,7 +161,11 @@ def test_nobody_consumes_our_queue(warm: Shell, ledger_url: str) -> None:
     done = warm.run(*servers, "doctor")
     assert done.code == 1
     assert "no worker is there, so none consumes the queue 'collectors.shop.v1'" in " ".join(done.out.split())
-    assert "start one: celery -A shop worker" in done.out
+    remedy = checks_of(warm, *servers)["workers"]["remedy"]
+    worker = warm.start(*shlex.split(remedy.removeprefix("start one: collectors ").partition(" (")[0]))
+    until(lambda: checks_of(warm, *servers)["workers"]["state"] == "ok", f"it works, literally: {remedy}")
+    worker.process.terminate()
+    until(lambda: checks_of(warm, *servers)["workers"]["state"] == "fail", "it has ended")
     warm.variables.update({"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": servers[-1]})
     worker = warm.start("-A", "shop", "worker", "-P", "threads", "-Q", "mail", "-n", "post@office", program=CELERY)
     until(lambda: "post@office" in checks_of(warm, *servers)["workers"]["message"], "the worker reports itself")
@@ -198,6 +229,12 @@ def test_a_queue_of_the_apps_that_somebody_made_otherwise(
         found = checks_of(cold, *servers)["app's queues"]
         connection.default_channel.queue_delete(name)
     assert (found["state"], name in found["message"], "x-max-priority" in found["message"]) == ("fail", True, True)
+
+
+def test_a_queue_that_we_may_not_use_is_not_to_be_deleted() -> None:
+    found = queue_refused("ours", AccessRefused("ACCESS_REFUSED - access to queue 'ours' refused for user 'few'"))
+    assert (found.state, "refused for user 'few'" in found.message) == ("fail", True)
+    assert found.remedy is not None and "set_permissions" in found.remedy and "delete" not in found.remedy
 
 
 def test_a_broker_that_refuses_is_not_said_to_be_away(cold: Shell, rabbitmq_server: Server, ledger_url: str) -> None:

@@ -59,6 +59,7 @@ def test_nothing_is_overwritten(empty: Shell, there: str) -> None:
         ("celery", "there is a module 'celery' already"),
         ("1st", "'1st' can't be a module's name"),
         ("class", "'class' can't be a module's name"),
+        ("-", "'-' can't be a module's name"),  # and `cd -` leads elsewhere
         ("", "'' can't be a module's name"),
         ("/proc/nowhere/news", "'/proc/nowhere/news' can't be made"),
     ],

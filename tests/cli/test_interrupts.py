@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -141,3 +142,38 @@ def test_kill_9_leaves_no_process_behind(cold: Shell, gate: Path) -> None:
     running.process.kill()
     running.process.wait(30)
     until(lambda: not cold.processes(), f"nothing is left running: {cold.processes()}")
+
+
+def test_interrupted_in_the_middle_of_something_it_does_not_claim_that_nothing_was_done(cold: Shell) -> None:
+    (cold.project / "tries.py").write_text(TRIES)
+    running = cold.start("--app", "tries", "test", "tries", "x")
+    running.says("at work")
+    running.interrupt()
+    done = running.done()
+    assert (done.code, done.err.splitlines()[-1]) == (130, "error: interrupted")
+
+
+TRIES = """
+import time
+from celery import Celery
+from celery_collectors import Collectors
+
+app = Celery("tries")
+collectors = Collectors(app)
+
+
+@collectors.collector
+def tries(topic):
+    print("at work", flush=True)
+    time.sleep(30)
+"""
+
+
+def test_advice_leads_to_the_servers_that_were_said(warm: Shell, ledger_url: str) -> None:
+    servers = ("--broker", ledger_url, "--ledger", ledger_url.replace("=0", "=6"))
+    running = warm.start("--app", "shop", *servers, "collect", "fast:food")
+    running.says("no worker consumes")
+    running.interrupt()
+    running.done()
+    advised = running.says("look at it: collectors (.*)")[1]
+    assert warm.run(*shlex.split(advised), "--json").json()["state"] == "collecting"

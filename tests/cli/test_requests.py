@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from celery import Celery
+
+from celery_collectors import Collectors
+from celery_collectors.cli.requests import recorded
 from tests.cli.conftest import Shell
 
 
@@ -83,3 +87,17 @@ def test_without_arguments_it_shows_its_help_and_it_knows_its_version(warm: Shel
     """That every command's help fits and has an example is in ``test_every_command.py``."""
     assert warm.run().out == warm.run("--help").out
     assert "celery-collectors" in warm.run("--version").out
+
+
+def test_everything_that_happened_is_shown_however_much_that_is(ledger_url: str, prefix: str) -> None:
+    collectors = Collectors(Celery(prefix, broker=ledger_url), ledger=ledger_url, prefix=prefix)
+
+    @collectors.collector
+    def one(topic: str) -> list[str]:
+        return [topic]
+
+    request = collectors.request("x")
+    for level in ("high", "low") * 1250:  # five pages of events
+        request.reprioritise(level)
+    assert sum(event.priority != "" for event in recorded(request)) == 2500
+    collectors.close()

@@ -34,10 +34,13 @@ def test_the_result_is_json_and_goes_into_a_file(warm: Shell, odd: str, tmp_path
     assert (done.code, done.out, len(file.read_text().splitlines())) == (0, "", COUNT + 1)
 
 
-def test_of_a_failed_request_nothing_is_printed_where_nothing_was_collected(warm: Shell) -> None:
+def test_of_a_failed_request_nothing_is_printed_where_nothing_was_collected(warm: Shell, tmp_path: Path) -> None:
     request_id = warm.collect("bad:luck", "--json").json()["request_id"]
     done = warm.run("--app", "shop", "requests", "result", request_id, "--format", "ndjson")
     assert (done.code, done.out) == (0, "")
+    file = tmp_path / "items.ndjson"
+    done = warm.run("--app", "shop", "requests", "result", request_id, "--format", "ndjson", "-o", str(file))
+    assert (done.code, file.read_bytes()) == (0, b""), "an empty line would be no item"
 
 
 def test_what_has_not_ended_has_no_result(warm: Shell, tmp_path: Path) -> None:

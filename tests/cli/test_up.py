@@ -304,6 +304,61 @@ def test_a_sweeper_ends_what_nobody_works_on(seat: Shell, ledger_url: str) -> No
     assert running.done().code == 0
 
 
+# Flower alone, and what is not whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "says"),
+    [
+        ((*SHOP, "flower"), {"FLOWER_BASIC_AUTH": "secret"}, 2, "FLOWER_BASIC_AUTH is not user:password"),
+        ((*SHOP, "flower"), {"XDG_STATE_HOME": "/proc/nowhere"}, 1, "Flower's password can't be kept in /proc/nowhere"),
+        (("--app", "nope", "flower"), {}, 2, "there is no module 'nope'"),
+    ],
+)
+def test_a_flower_that_can_not_be_says_so_before_it_shows_a_password(
+    seat: Shell, ledger_url: str, arguments: tuple[str, ...], variables: dict[str, str], code: int, says: str
+) -> None:
+    seat.variables |= {"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": ledger_url, "FLOWER_BASIC_AUTH": ""}
+    seat.variables |= variables
+    (port,) = map(str, free_ports(1))
+    done = seat.run(*arguments, "--port", port)
+    assert (done.code, done.out, f"error: {says}" in done.err) == (code, "", True), done.err
+
+
+def test_a_flower_alone_says_an_address_that_can_be_opened(seat: Shell, ledger_url: str) -> None:
+    """Whatever Kubernetes puts into the environment for a service of that name."""
+    seat.variables |= {"CELERY_BROKER_URL": ledger_url, "COLLECTORS_LEDGER": ledger_url, "FLOWER_BASIC_AUTH": "a:b"}
+    seat.variables["FLOWER_PORT"] = "tcp://10.0.0.1:5555"
+    (port,) = map(str, free_ports(1))
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    running = seat.start(*SHOP, "flower", "--host", "::1", "--port", port)
+    running.prints(re.escape(f"Flower: http://[::1]:{port}, user and password as FLOWER_BASIC_AUTH says"))
+    running.says("Visit me at")
+    running.process.terminate()
+    running.done()
+
+
+IN_PART = """
+import sys
+sys.modules["uvicorn"] = None  # to Python, a module that can't be imported
+from celery_collectors.cli import main
+main()
+"""
+
+
+def test_a_page_that_is_there_in_part_is_not_installed(seat: Shell) -> None:
+    """An app may have brought FastAPI for itself; `up` would start a page that ends at once, and then end all."""
+    done = seat.start_command([sys.executable, "-P", "-c", IN_PART, *SHOP, "web"]).done()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        "error: the page is not installed",
+        "hint: pip install 'celery-collectors[web]'",
+    ]
+
+
 # Voices
 
 

@@ -48,6 +48,17 @@ def test_ctrl_c_stops_watching_only(warm: Shell, tmp_path: Path) -> None:
     until(lambda: warm.show(request_id)["state"] == "complete", "it goes on by itself")
 
 
+def test_one_that_was_left_by_a_death_goes_on_while_it_is_watched(cold: Shell) -> None:
+    asked = cold.start("--app", "shop", "collect", "fast:food", "--deadline", "25s")
+    asked.says("fast:food: collecting")
+    asked.process.kill()
+    asked.process.wait(30)
+    until(lambda: not cold.processes(), "its engine has ended")
+    (left,) = cold.run("--app", "shop", "requests", "list", "--json").json()["requests"]
+    done = cold.run(*SHOP, left["request_id"])
+    assert done.code == 0, done.out
+
+
 def test_an_unknown_one_is_not_found(warm: Shell) -> None:
     done = warm.run(*SHOP, "00000000-0000-4000-8000-000000000000")
     assert (done.code, done.out) == (6, "")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import doctest
 import json
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_collectors.cli import duration, exit_codes, lines, look, output, progress, since, text
+from celery_collectors.cli.group import collectors
 from celery_collectors.cli.live import _fitting
 from celery_collectors.cli.progress import Line
+from celery_collectors.cli.wanted import wanted_from
 from celery_collectors.model import RequestState, RunState
 
 
@@ -80,3 +83,8 @@ def test_of_many_lines_those_that_matter_are_shown() -> None:
     shown, more = _fitting(many, 5)
     assert {"c70", "c90"} <= {line.name for line in shown}
     assert len(shown) + more == 100
+
+
+def test_advice_has_what_was_said_but_for_passwords() -> None:
+    said = wanted_from(click.Context(collectors), app="news", broker="amqp://u:pw@h//", ledger="redis://h/1")
+    assert said.command == "collectors --app news --broker 'amqp://u:**@h//' --ledger redis://h/1"

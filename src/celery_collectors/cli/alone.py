@@ -83,9 +83,13 @@ def flower(wanted: Wanted, /, *, host: str, port: int) -> None:
     if not parts.has_flower():
         raise Complaint("Flower is not installed", hint="pip install 'celery-collectors[flower]'")
     refuse_taken("Flower", port, "--port", host)
-    login = flower_login()
-    click.echo(f"Flower: http://{host}:{port}, {login}")
-    _become(wanted, lambda place: parts.flower(place.app_name, host=host, port=port, login=login.text), seconds(GRACE))
+
+    def part_of(place: Place) -> Part:
+        login = flower_login()  # not before all else is well: a new password is shown once
+        click.echo(f"Flower: {_url(host, port)}, {login}")
+        return parts.flower(place.app_name, host=host, port=port, login=login.text)
+
+    _become(wanted, part_of, seconds(GRACE))
 
 
 @click.command(short_help="Run the page and the HTTP interface.")

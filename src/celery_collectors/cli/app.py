@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -27,6 +29,8 @@ def app_name(wanted: Wanted, settings: Settings) -> str:
         )
     if not name.strip("."):
         raise Complaint(f"{name!r} is a folder, and an app is named as for import", hint="give --app package.module")
+    if "/" in name:
+        raise _is_a_file(name)
     return name
 
 
@@ -96,7 +100,7 @@ def _find(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name == name and ":" in name:
             raise _no_app(name) from error
-        if error.name and name.replace(":", ".").startswith(error.name):
+        if error.name and f"{name.replace(':', '.')}.".startswith(f"{error.name}."):
             raise _no_module(name, error.name) from error
         raise
     except AttributeError as error:
@@ -118,13 +122,20 @@ def _is_find_apps_own(error: AttributeError) -> bool:
 
 
 def _no_module(name: str, module: str) -> Complaint:
-    if name.endswith(".py") or "/" in name:
-        like = name.removesuffix(".py").strip("./").replace("/", ".")
-        return Complaint(f"{name!r} is a file, and an app is named as for import", hint=f"give --app {like}")
+    if name.endswith(".py"):
+        return _is_a_file(name)
     return Complaint(
         f"there is no module {module!r} for the app {name!r}",
         hint=f"it is looked for in {Path.cwd()} and in what is installed; change folder, or mend --app",
     )
+
+
+def _is_a_file(name: str) -> Complaint:
+    path = Path(os.path.abspath(name.removesuffix(".py")))  # noqa: PTH100 - resolve() would follow links
+    is_here = path.is_relative_to(Path.cwd())
+    like = ".".join(path.relative_to(Path.cwd()).parts) if is_here else path.name
+    there = "" if is_here else f"cd {shlex.quote(str(path.parent))}, and "
+    return Complaint(f"{name!r} is a file, and an app is named as for import", hint=f"{there}give --app {like}")
 
 
 def _no_app(name: str) -> Complaint:

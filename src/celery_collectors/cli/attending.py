@@ -47,7 +47,7 @@ def leave(place: Place, request: Request, delivery: Delivery, told: dict[str, An
     """Let the request go on without us; ``told`` is what its JSON has beside the id."""
     from celery_collectors.cli.output import print_json, print_text
 
-    _keep_going(place, request)
+    keep_going(place, request)
     if delivery.as_json:
         print_json({"version": 1, "request_id": request.id} | told)
     else:
@@ -55,7 +55,7 @@ def leave(place: Place, request: Request, delivery: Delivery, told: dict[str, An
     return ExitCode.COMPLETE
 
 
-def _keep_going(place: Place, request: Request) -> None:
+def keep_going(place: Place, request: Request) -> None:
     """The embedded engine would end with us; a worker of one's own goes on anyway."""
     if place.home is not None:
         from celery_collectors.embedded import detach
@@ -71,7 +71,7 @@ def _follow(place: Place, request: Request, interrupts: Interrupts, *, quiet: bo
 
 def _interrupted(place: Place, request: Request, interrupts: Interrupts) -> Report | None:
     """Let go of the request; if Ctrl-C comes again, cancel it, and return its report."""
-    _keep_going(place, request)
+    keep_going(place, request)
     click.echo(f"\ndetached; {request.id} goes on", err=True)
     click.echo(f"look at it: {_show(place, request)}", err=True)
     if interrupts.can_come_again:

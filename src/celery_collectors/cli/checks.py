@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import click
+from redis.exceptions import RedisError
 
 from celery_collectors.cli import server_checks
 from celery_collectors.cli.check import Check
@@ -17,7 +18,7 @@ from celery_collectors.cli.following import crash_loop
 from celery_collectors.cli.payload_checks import payloads
 from celery_collectors.cli.place import Place
 from celery_collectors.cli.server_checks import CLOCK_TOLERANCE_S
-from celery_collectors.errors import CollectorsError, EngineError, UnavailableError
+from celery_collectors.errors import CollectorsError, EngineError, LedgerMismatchError, UnavailableError
 from celery_collectors.ledger import WorkerBeat
 from celery_collectors.worker.boot import our_version
 
@@ -72,8 +73,12 @@ def everything(place: Place) -> Iterator[Check]:
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy, unreachable=True)
         return
     except CollectorsError as error:
-        remedy = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
+        as_made = "set this program as the ledger was made, or give it a COLLECTORS_PREFIX of its own"
+        remedy = as_made if isinstance(error, LedgerMismatchError) else MEND
         yield Check(name="ledger", state="fail", message=str(error), remedy=remedy)
+        return
+    except RedisError as error:
+        yield server_checks.refused(place, error)
         return
     yield server_checks.ledger(place, facts)
     yield server_checks.persistence(facts)
@@ -157,13 +162,13 @@ def workers(place: Place, beats: Sequence[WorkerBeat]) -> Check:
             name="workers",
             state="fail",
             message=f"no worker consumes the queue {queue!r}: {there}",
-            remedy=f"name {queue} in its -Q, or start another one: celery -A {place.app_name} worker",
+            remedy=f"name {queue} in its -Q, or start another one: {place.command} worker",
         )
     return Check(
         name="workers",
         state="fail",
         message=f"no worker is there, so none consumes the queue {queue!r}",
-        remedy=f"start one: celery -A {place.app_name} worker (with -Q, name {queue} there)",
+        remedy=f"start one: {place.command} worker (with -Q, name {queue} there)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -69,7 +70,8 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
     except BrokenPipeError:
         _leave_the_pipe()
     except (KeyboardInterrupt, click.Abort):
-        _end(ctx, "interrupted; nothing was asked", None, ExitCode.INTERRUPTED)
+        asks = ctx.invoked_subcommand in ("collect", "retry")  # others may have done something already
+        _end(ctx, "interrupted; nothing was asked" if asks else "interrupted", None, ExitCode.INTERRUPTED)
     except click.ClickException as error:
         _end(ctx, error.format_message(), _hint(error), getattr(error, "code", ExitCode.USAGE))
     except CollectorsError as error:
@@ -115,9 +117,12 @@ def _unforeseen(error: Exception) -> tuple[str, str | None, ExitCode]:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) and not _here().exists():
         return "the current folder is not there any more", "change to one that is: cd", ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no room is left: {error}", "send it where there is room", ExitCode.FAILED
     if _is_of_a_connection(error):
+        what = "refuses us" if "redis.exceptions.ResponseError" in _names(error) else "can't be reached"
         return (
-            f"a server can't be reached: {name}: {error}",
+            f"a server {what}: {name}: {error}",
             "'collectors doctor' looks for the cause",
             ExitCode.UNREACHABLE,
         )
@@ -132,8 +137,12 @@ def _is_of_a_connection(error: Exception) -> bool:
     """By name, so that finding out needs no library which the command didn't need."""
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
-    names = {f"{type_.__module__}.{type_.__name__}" for type_ in type(error).__mro__}
-    return not names.isdisjoint({"redis.exceptions.RedisError", "kombu.exceptions.OperationalError", "socket.gaierror"})
+    theirs = {"redis.exceptions.RedisError", "kombu.exceptions.OperationalError", "socket.gaierror"}
+    return not theirs.isdisjoint(_names(error))
+
+
+def _names(error: Exception) -> set[str]:
+    return {f"{type_.__module__}.{type_.__name__}" for type_ in type(error).__mro__}
 
 
 def where(error: BaseException, project: Path | None = None) -> str:

@@ -59,7 +59,7 @@ def _module_name(name: str) -> str:
         Complaint: when there is none.
     """
     module = re.sub(r"[-. ]", "_", name)
-    if not module.isidentifier() or not module.isascii() or keyword.iskeyword(module):
+    if not module.strip("_") or not module.isidentifier() or not module.isascii() or keyword.iskeyword(module):
         raise Complaint(f"{name!r} can't be a module's name", hint="letters, digits and _, like news or my_news")
     if module in sys.stdlib_module_names or _is_installed(module):
         raise Complaint(f"there is a module {module!r} already, which yours would hide", hint="give another name")

@@ -62,8 +62,13 @@ def console(stream: IO[str]) -> Console:
     """A console that prints text as it is: brackets are no markup, numbers get no colours of their own."""
     from rich.console import Console
 
+    class OfOurs(Console):
+        def on_broken_pipe(self) -> None:
+            """Not to end with 1, as rich would: that says "failed"."""
+            raise BrokenPipeError
+
     width = None if stream.isatty() or os.environ.get("COLUMNS") else WIDTH_OF_A_FILE
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return OfOurs(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def has_colour(stream: IO[str]) -> bool:

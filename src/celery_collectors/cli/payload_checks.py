@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+from redis.exceptions import RedisError
+
 from celery_collectors.cli.check import Check
 from celery_collectors.cli.place import Place
 from celery_collectors.errors import UnavailableError
@@ -22,6 +24,8 @@ def payloads(place: Place) -> Check:
         blobs.delete([key])
     except UnavailableError as error:
         return Check(name="payloads", state="fail", message=str(error), remedy=remedy, unreachable=True)
+    except RedisError as error:
+        return Check(name="payloads", state="fail", message=f"{blobs.where} refuses us: {error}", remedy=remedy)
     if found != SAMPLE:
         message = f"{blobs.where} does not give back what was written to it"
         return Check(name="payloads", state="fail", message=message, remedy=remedy)

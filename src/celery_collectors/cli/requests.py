@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ import click
 from celery_collectors.cli.complaints import Complaint, Group
 from celery_collectors.cli.completing import ids
 from celery_collectors.cli.since import since
-from celery_collectors.errors import RequestUnknown, WaitTimeout
+from celery_collectors.errors import RequestUnknown
 
 if TYPE_CHECKING:
     from celery_collectors import Collectors
@@ -92,11 +91,10 @@ def find(collectors: Collectors, text: str) -> Request:
 
 
 def recorded(request: Request) -> list[Event]:
-    """Everything that has happened so far."""
+    """Everything that has happened so far, however long it takes to read that."""
     found: list[Event] = []
-    with suppress(WaitTimeout):
-        for event in request.events(timeout=0.01):
-            found.append(event)
+    while more := request.happened(found[-1].id if found else "0"):
+        found += more
     return found
 
 

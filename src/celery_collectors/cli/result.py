@@ -130,7 +130,9 @@ def _hand_over(pieces: Iterable[str], file: OutputFile | None) -> None:
     pieces = iter(pieces)
     first = next(pieces, None)  # before anything is replaced: an error is one already
     whole: Iterable[str] = () if first is None else chain([first], pieces)
-    if file is not None:
+    if file is not None and first is None:
+        file.fill(lambda _: None)  # a line without anything would be no item
+    elif file is not None:
         file.write(whole)
     elif first is not None:
         print_text(whole, coloured=False)

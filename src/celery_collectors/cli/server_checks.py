@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from celery_collectors.cli.check import Check
 from celery_collectors.cli.complaints import Complaint
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEDGER_MIN_VERSION = 7
 RABBITMQ_MIN_VERSION = (3, 10)
 CLOCK_TOLERANCE_S = 1.0
-NOT_FOUND = 404  # AMQP's
+ACCESS_REFUSED, NOT_FOUND = 403, 404  # AMQP's
 ROUND_TRIPS = 3
 FROM_CONFIG = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
@@ -79,7 +79,7 @@ def queue(place: Place) -> Iterator[Check]:
             wanted.queue_declare(passive=True)
             wanted.queue_declare()
         except connection.channel_errors as error:
-            yield _refused(wanted.name, error)
+            yield queue_refused(wanted.name, error)
         else:
             yield Check(name="queue", state="ok", message=f"{wanted.name!r} is there, and as we would make it")
         yield from _queues_of_the_app(place, connection)
@@ -95,7 +95,9 @@ def _queues_of_the_app(place: Place, connection: Connection) -> Iterator[Check]:
                 queue(channel).queue_declare(passive=True)
                 queue(channel).queue_declare()
         except connection.channel_errors as error:
-            if error.reply_code != NOT_FOUND:
+            if error.reply_code == ACCESS_REFUSED:
+                yield _forbidden("app's queues", f"the app's queue {name!r}", error)
+            elif error.reply_code != NOT_FOUND:
                 yield Check(
                     name="app's queues",
                     state="fail",
@@ -104,14 +106,26 @@ def _queues_of_the_app(place: Place, connection: Connection) -> Iterator[Check]:
                 )
 
 
-def _refused(name: str, error: Any) -> Check:
+def queue_refused(name: str, error: Any) -> Check:
+    """What it comes to that RabbitMQ does not let us declare our queue."""
     if error.reply_code == NOT_FOUND:
         return Check(name="queue", state="ok", message=f"{name!r} will be made when it is first used")
+    if error.reply_code == ACCESS_REFUSED:
+        return _forbidden("queue", repr(name), error)
     return Check(
         name="queue",
         state="fail",
         message=f"{name!r} can't be used: {error.reply_text}",
         remedy="name another with COLLECTORS_QUEUE, or delete this one once it is empty",
+    )
+
+
+def _forbidden(check: str, what: str, error: Any) -> Check:
+    return Check(
+        name=check,
+        state="fail",
+        message=f"{what} can't be used: {error.reply_text}",
+        remedy="let its user use what is in the vhost: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'",
     )
 
 
@@ -124,9 +138,21 @@ def ledger_facts(place: Place) -> dict[str, Any]:
     place.collectors.list(1)  # as a client would use it: also finds a ledger made with other settings
     client = connect(place.collectors.ledger_url, patience_s=1.0)
     try:
+        client.publish(place.collectors.client.ledger.key("ended", "doctor"), "")  # ACLs let nobody, unless told to
         return {**_said(client), "clock_s": _clock_s(client)}
     finally:
         client.close()
+
+
+def refused(place: Place, error: RedisError) -> Check:
+    """It answers, and does not let us do what we need; a restricted user's, or no Redis at all."""
+    prefix = place.collectors.settings.prefix
+    return Check(
+        name="ledger",
+        state="fail",
+        message=f"the ledger at {public_url(place.collectors.ledger_url)} refuses us: {error}",
+        remedy=f"mend its URL, or let its user run scripts, use channels, and have all keys that begin with {prefix}",
+    )
 
 
 def _said(client: Redis) -> dict[str, Any]:
@@ -173,7 +199,7 @@ def persistence(facts: dict[str, Any]) -> Check:
             name="persistence",
             state="warn",
             message="the append-only file is off: when this server restarts, accepted requests are lost",
-            remedy="set appendonly yes in its configuration",
+            remedy="while it runs CONFIG SET appendonly yes, then in its configuration, which alone would begin empty",
         )
     if facts.get("appendfsync") == "no":
         return Check(

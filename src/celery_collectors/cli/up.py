@@ -230,12 +230,26 @@ def speaking(parts: Sequence[Part], label: str) -> Iterator[Say]:
 
 
 def flower_login() -> Login:
-    """Flower's user and password: as FLOWER_BASIC_AUTH says, else those of the file."""
+    """Flower's user and password: as FLOWER_BASIC_AUTH says, else those of the file.
+
+    Raises:
+        Complaint: when nobody could come in by it, or the file can't be made.
+    """
     from celery_collectors.up import flower_login
 
     if own := os.environ.get("FLOWER_BASIC_AUTH"):
+        if not all(":" in one for one in own.split(",")):
+            raise Complaint("FLOWER_BASIC_AUTH is not user:password, so nobody could come in", hint="mend it")
         return flower_login.Login(own, None)
-    return flower_login.kept(flower_login.path_in(os.environ))
+    path = flower_login.path_in(os.environ)
+    try:
+        return flower_login.kept(path)
+    except OSError as error:
+        raise Complaint(
+            f"Flower's password can't be kept in {path}: {error.strerror or error}",
+            hint="set FLOWER_BASIC_AUTH=user:password, or XDG_STATE_HOME to a folder of your own",
+            code=ExitCode.FAILED,
+        ) from error
 
 
 def node_name(number: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from celery_collectors.cli.attending import keep_going
 from celery_collectors.cli.completing import ids
 from celery_collectors.cli.exit_codes import ExitCode, of_report
 from celery_collectors.cli.interrupts import Interrupts, counted
@@ -40,6 +41,8 @@ def watch(wanted: Wanted, /, *, request_id: str, as_json: bool) -> None:
     with counted() as interrupts, opened(wanted, worker=False) as place:
         request = find(place.collectors, request_id)
         interrupts.hold()
+        if not request.report().is_final:
+            keep_going(place, request)  # whoever asked may have died, and the engine's worker with them
         report = _stream(request, interrupts) if as_json else _follow(place, request, interrupts)
         interrupts.let_go()
         if report is None:

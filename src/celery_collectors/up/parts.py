@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 HOST = "127.0.0.1"
+_OF_THE_PAGE = ("fastapi", "jinja2", "prometheus_client", "uvicorn")
 
 # What a request is known by is in kwargs, which Flower 2.2 leaves out unless it is asked for.
 FLOWER_COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
 
 # The first two are Celery's --broker and --result-backend, and would win over the servers that we chose. The others
-# would open Flower to every web page, have it run a file, or move it.
+# would open Flower to every web page, have it run a file, or move it; where it listens is said by options, and what a
+# Kubernetes service of that name puts into FLOWER_PORT (tcp://…) would end it.
 _NOT_PASSED_ON = {
     "BROKER_URL", "RESULT_BACKEND", "FLOWER_BASIC_AUTH", "FLOWER_UNAUTHENTICATED_API", "FLOWER_CONF",
-    "FLOWER_UNIX_SOCKET", "FLOWER_URL_PREFIX", "FLOWER_CERTFILE", "FLOWER_KEYFILE",
+    "FLOWER_UNIX_SOCKET", "FLOWER_URL_PREFIX", "FLOWER_CERTFILE", "FLOWER_KEYFILE", "FLOWER_PORT", "FLOWER_ADDRESS",
 }  # fmt: skip
 
 
@@ -90,8 +92,8 @@ def has_flower() -> bool:
 
 
 def has_web() -> bool:
-    """Whether the extra ``web`` is installed."""
-    return find_spec("fastapi") is not None and find_spec("celery_collectors.web") is not None
+    """Whether the extra ``web`` is installed, all of it: an app may have brought a part for itself."""
+    return all(find_spec(name) for name in _OF_THE_PAGE) and find_spec("celery_collectors.web") is not None
 
 
 def _celery(app: str) -> list[str]:
