@@ -103,9 +103,9 @@ class Running:
         """What Ctrl-C does: a signal for the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def done(self) -> Done:
+    def done(self, within_s: float = PATIENCE_S) -> Done:
         """Wait for its end."""
-        code = self.process.wait(PATIENCE_S)
+        code = self.process.wait(within_s)
         done = Done(code, self._out.read_text(encoding="utf-8"), self.err)
         assert "Traceback" not in done.out + done.err, done.err
         return done

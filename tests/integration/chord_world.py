@@ -73,7 +73,8 @@ class Chords:
     def noted(self, word: str) -> list[Any]:
         """What was noted under a word, in order; a single thing as itself."""
         path = self.notes / word
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last one may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line[0] if len(line) == 1 else line for line in lines]
 
     def logs(self) -> str:

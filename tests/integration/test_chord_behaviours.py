@@ -125,8 +125,12 @@ def test_the_errback_is_called_once_whatever_the_apps_setting_for_headers(
     with pytest.raises(ChordFailed):
         result.get(timeout=20)
     until(lambda: chords.noted(word) and chords.noted(own), "both are called")
-    events = result.request._reader.events(result.request_id)
-    until(lambda: any(event.subject == "link" and event.state == "ok" for event in events), "it is settled")
+
+    def settled() -> bool:
+        events = result.request._reader.events(result.request_id)
+        return any(event.subject == "link" and event.state == "ok" for event in events)
+
+    until(settled, "it is settled")
     assert (len(chords.noted(word)), len(chords.noted(own))) == (1, 1)
 
 

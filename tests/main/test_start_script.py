@@ -317,7 +317,7 @@ def test_a_second_ctrl_c_does_not_wait_for_what_runs(seat: Seat, flower_port: st
 @pytest.mark.heavy
 def test_a_worker_that_only_crashes_ends_it(seat: Seat, flower_port: str, nothing_on_localhost: None) -> None:
     with seat.started("--port", flower_port, *APP, "--", "--no-such-option") as running:
-        assert running.ends() == 1
+        assert running.ends(within_s=80) == 1  # five starts of Celery, and 7.5 s between them
         assert "the worker ended 5 times within 10 s of its start, the last time with status 2" in running.output
         assert running.processes() == []
 

@@ -79,7 +79,7 @@ def restart(wanted: Wanted, /, *, names: tuple[str, ...], every: bool, within: f
         raise Complaint("which workers?", hint="name them, or say --all; 'workers list' shows them")
     with opened(wanted, worker=False) as place:
         refuse_unreachable_broker(place)
-        chosen = _chosen(names, [beat.worker for beat in place.collectors.workers()])
+        chosen = _chosen(names, [beat.worker for beat in place.collectors.workers()], place.command)
         for name in chosen:
             took_s = _restart(place, name, within)
             click.echo(f"{name}: back after {took_s:.1f} s", err=True)
@@ -98,14 +98,14 @@ def _row(beat: WorkerBeat) -> dict[str, Any]:
     }
 
 
-def _chosen(names: Iterable[str], there: list[str]) -> list[str]:
+def _chosen(names: Iterable[str], there: list[str], command: str) -> list[str]:
     """The workers of these names, or all; each must be there.
 
     Raises:
         Complaint: naming those that are.
     """
     if not there:
-        raise Complaint("no worker is there", hint="start one: collectors worker", code=ExitCode.FAILED)
+        raise Complaint("no worker is there", hint=f"start one: {command} worker", code=ExitCode.FAILED)
     found = [(name, [one for one in there if name in (one, one.partition("@")[0])]) for name in names]
     for name, fitting in found:
         if len(fitting) != 1:
