@@ -51,6 +51,15 @@ def test_without_its_key_nothing_is_told(locked: Served, key: tuple[str, str]) -
         assert client.get("/v1/requests", headers={"Authorization": f"Basic {password}"}).status_code == 200
 
 
+def test_whom_the_guard_refuses_is_counted(locked: Served, key: tuple[str, str]) -> None:
+    with httpx.Client(base_url=locked.url) as client:
+        assert client.get("/v1/requests").status_code == 401
+        assert client.get("/v1/requests", headers={"Host": "evil.example"}).status_code == 421
+        counted = client.get("/metrics", headers={"Authorization": f"Bearer {key[0]}"}).text
+    for status in (401, 421):
+        assert f'collectors_http_calls_total{{method="GET",route="-",status="{status}"}}' in counted
+
+
 def test_who_cancelled_is_in_the_report(locked: Served, key: tuple[str, str]) -> None:
     with httpx.Client(base_url=locked.url, headers={"Authorization": f"Bearer {key[0]}"}) as client:
         path = client.post("/v1/requests", json={"topic": "gated"}).headers["Location"]

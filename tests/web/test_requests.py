@@ -277,6 +277,9 @@ def test_collectors_are_listed_with_how_they_did(client: httpx.Client, empty_led
 def test_the_process_says_how_it_is(client: httpx.Client) -> None:
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").json() == {"ready": True, "workers": 1}
+    for path in ("/healthz", "/readyz"):
+        probed = client.head(path)
+        assert (probed.status_code, probed.content) == (200, b"")
     client.get(f"/v1/requests/{uuid.uuid4()}")
     metrics = client.get("/metrics").text
     assert "collectors_ledger_up 1.0" in metrics

@@ -81,9 +81,9 @@ def create_app(
     app.include_router(ListStream(face).routes())
     app.include_router(RequestPage(face, look, Flower.at(flower) if flower else None).routes())
     app.mount("/static", StaticFiles(directory=HERE / "static"))
-    app.add_middleware(Counted, registry=health.registry)
     app.add_middleware(Guard, keys=keys, hosts=hosts, body_bytes=limits.body_bytes)
     app.add_middleware(ProblemPages, look=look)
+    app.add_middleware(Counted, registry=health.registry)  # outside of the guard: whom that refuses is counted, too
     handle_problems(app)
     app.add_exception_handler(Exception, unforeseen_too(look))
     app.add_exception_handler(InProgress, in_progress)
