@@ -78,8 +78,9 @@ class Sender(NamedTuple):
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{way} {count}\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: there is no answer either, and what it said last tells why
+            self.process.stdin.write(f"{way} {count}\n")
+            self.process.stdin.flush()
         while not select([self.process.stdout], [], [], LOOK_S)[0]:
             meanwhile()
             if time.monotonic() > ends_at:

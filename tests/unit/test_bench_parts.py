@@ -278,6 +278,13 @@ def test_a_sender_that_hangs_is_given_up_and_ended(flow: Flow, tmp_path: Path) -
     assert sender.process.poll() is not None
 
 
+def test_a_sender_that_has_ended_already_is_said_with_its_last_words(flow: Flow, tmp_path: Path) -> None:
+    with sender_of(flow._replace(module="broken"), _env(tmp_path), tmp_path) as sender:
+        until(lambda: psutil.Process(sender.process.pid).status() == psutil.STATUS_ZOMBIE, "it has ended")
+        with pytest.raises(click.ClickException, match="No module named 'broken'"):
+            sender.send("client", 1, ends_at=time.monotonic() + 30)
+
+
 HOLDS_ONE = """
 import os, time
 from pathlib import Path
