@@ -99,6 +99,11 @@ class Request:
         """The request's state as of now; ``unknown`` when the ledger does not hold it."""
         return self._ledger.state(self.id)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to its present generation; :meth:`report` says the same and reads all of it."""
+        return self.state in REQUEST_ENDED
+
     def events(self, after: str = "0", timeout: float | None = None) -> Iterator[Event]:
         """Yield what happened and what happens, over all generations, until the request is final.
 
@@ -131,6 +136,17 @@ class Request:
         found = self._reader.events(self.id, after)
         if not found:
             self._is_over()  # past the deadline whoever looks lets the ledger end it
+        return found
+
+    def recorded(self, after: str = "0") -> list[Event]:
+        """Return all that has happened after an event, however much; waits for nothing.
+
+        Raises:
+            RequestUnknown: when the ledger does not hold the request.
+        """
+        found = list[Event]()
+        while more := self.happened(found[-1].id if found else after):
+            found += more
         return found
 
     def now_ms(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from celery import Celery
 
 from celery_collectors import Collectors
-from celery_collectors.cli.requests import recorded
 from tests.cli.conftest import Shell
 
 
@@ -99,5 +98,5 @@ def test_everything_that_happened_is_shown_however_much_that_is(ledger_url: str,
     request = collectors.request("x")
     for level in ("high", "low") * 1250:  # five pages of events
         request.reprioritise(level)
-    assert sum(event.priority != "" for event in recorded(request)) == 2500
+    assert sum(event.priority != "" for event in request.recorded()) == 2500
     collectors.close()

@@ -65,7 +65,7 @@ def show(wanted: Wanted, /, *, request_id: str, events: bool, as_json: bool) -> 
             note_replaced_broker(place)  # it may be there
             raise
         report = request.report()
-        happened = recorded(request) if events else None
+        happened = request.recorded() if events else None
         if as_json:
             _print_as_json(report, happened)
         else:
@@ -88,14 +88,6 @@ def find(collectors: Collectors, text: str) -> Request:
         raise Complaint(f"{text!r} is too short for an id", hint=f"give at least {PREFIX_MIN_CHARS} characters")
     newest = collectors.list(NEWEST).requests
     return collectors.get(_only_one(text, [one.request_id for one in newest if one.request_id.startswith(text)]))
-
-
-def recorded(request: Request) -> list[Event]:
-    """Everything that has happened so far, however long it takes to read that."""
-    found: list[Event] = []
-    while more := request.happened(found[-1].id if found else "0"):
-        found += more
-    return found
 
 
 def _only_one(text: str, ids: list[str]) -> str:

@@ -41,7 +41,7 @@ def watch(wanted: Wanted, /, *, request_id: str, as_json: bool) -> None:
     with counted() as interrupts, opened(wanted, worker=False) as place:
         request = find(place.collectors, request_id)
         interrupts.hold()
-        if not request.report().is_final:
+        if not request.is_final:
             keep_going(place, request)  # whoever asked may have died, and the engine's worker with them
         report = _stream(request, interrupts) if as_json else _follow(place, request, interrupts)
         interrupts.let_go()

@@ -21,27 +21,23 @@ from celery_collectors.embedded import wire
 _POLL_S = 0.01
 
 
-def main(argv: Sequence[str]) -> int:
-    """Be ``celery``.
+def main(argv: Sequence[str]) -> None:
+    """Be ``celery``, and end with its status.
 
     Args:
         argv: The server's socket, then what ``celery`` is called with.
-
-    Returns:
-        The process's exit status.
     """
     socket, *arguments = argv
     sys.argv = ["celery", *arguments]
     gc.disable()  # it takes a seventh of the time of imports, and finds nothing
     maybe_patch_concurrency()  # gevent and eventlet want to be first, and Celery finds them in these
-    import celery.apps.worker  # only to have them imported
-    from celery.bin.celery import main as celery
+    from celery.bin.celery import main as be_celery
     from celery.signals import celeryd_init
 
     celeryd_init.connect(_collect_garbage, weak=False)  # by then the app is imported, too
     while not wire.answers(Path(socket)):
         time.sleep(_POLL_S)
-    return celery()  # type: ignore[no-any-return]
+    sys.exit(be_celery())
 
 
 def _collect_garbage(**_: Any) -> None:
@@ -49,4 +45,4 @@ def _collect_garbage(**_: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

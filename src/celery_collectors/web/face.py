@@ -12,7 +12,6 @@ import msgspec
 
 from celery_collectors.collectors import Collectors
 from celery_collectors.handle import Request
-from celery_collectors.model import REQUEST_ENDED
 from celery_collectors.web.open_requests import OpenRequests
 
 P = ParamSpec("P")
@@ -78,7 +77,7 @@ class Face:
         while not self.stopping():
             found = await self.call(request.happened, after)
             after = found[-1].id if found else after
-            if not found and await self.call(lambda: request.state) in REQUEST_ENDED:
+            if not found and await self.call(lambda: request.is_final):
                 return True
             if anyio.current_time() >= ends_at:
                 return False

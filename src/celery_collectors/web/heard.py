@@ -43,8 +43,7 @@ class Heard:
         key = request.id, report.created_at
         with self._lock:
             events = list(self._kept.get(key, ()))
-        while found := request.happened(events[-1].id if events else "0"):
-            events += found
+        events += request.recorded(events[-1].id if events else "0")
         with self._lock:
             self._kept[key] = events[-OF_ONE:]
             self._kept.move_to_end(key)

@@ -11,7 +11,6 @@ from typing import ParamSpec
 from celery_collectors.collectors import Collectors
 from celery_collectors.errors import RequestUnknown
 from celery_collectors.handle import Request
-from celery_collectors.model import REQUEST_ENDED
 
 P = ParamSpec("P")
 
@@ -85,6 +84,6 @@ class OpenRequests:
 
     def _is_open(self, request_id: str) -> bool:
         try:
-            return self._collectors.get(request_id).state not in REQUEST_ENDED
+            return not self._collectors.get(request_id).is_final
         except RequestUnknown:
             return False

@@ -132,4 +132,4 @@ def _ends(event: Event) -> bool:
 
 
 def _is_told(request: Request, last_id: str) -> bool:
-    return not request.happened(last_id) and request.report().is_final
+    return not request.happened(last_id) and request.is_final
