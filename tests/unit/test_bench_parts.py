@@ -17,7 +17,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import recorded, venvs
+from benchmarks import recorded, venvs, wide
 from benchmarks.__main__ import ALL, bench
 from benchmarks.beside import findings, peers_table
 from benchmarks.contender import Contender, Flow, TooSlow, celery_flow, sender_of
@@ -46,6 +46,19 @@ class Named(NamedTuple):
 
 
 A, B = Named("a"), Named("b")
+
+
+class AsksForNothing:
+    """A contender whose single request takes 2 s of the clock and 1 s of CPU time."""
+
+    def ask(self, way: str, count: int, *, ends_at: float) -> dict[str, float]:
+        assert (way, ends_at) == ("ask", 7.0)
+        return {"took_s": 2.0 * count, "cpu_s": 1.0 * count}
+
+
+def test_what_is_asked_often_in_one_turn_is_told_for_one_request() -> None:
+    for times in (1, 40):
+        assert wide.asked(AsksForNothing(), times, ends_at=7.0) == {"took_s": 2.0, "cpu_s": 1.0}
 
 
 # What is made of figures ------------------------------------------------------------------------------------------
