@@ -264,6 +264,32 @@ def test_asking_again_with_the_same_key_needs_no_room(project: Collectors) -> No
     server.stop()
 
 
+def test_a_retry_needs_room_like_a_question(project: Collectors) -> None:
+    server = Served(project, limits=Limits(open_requests=1))
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        ended = ask(client, "permanent")["request_id"]
+        until(lambda: client.post("/v1/requests", json={"topic": "gated"}).status_code == 202, "there is room again")
+        over_http = client.post(f"/v1/requests/{ended}/retry", json={"force": True})
+        on_its_page = client.post(f"/requests/{ended}/retry", data={"force": "on"})
+        for refused in (over_http, on_its_page):
+            assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (429, True)
+        assert "have not ended" in on_its_page.text
+        ticked = client.post("/many", data={"action": "retry", "request_id": ended})
+        assert "have not ended" in ticked.text
+        assert project.get(ended).report().generation == 1
+    server.stop()
+
+
+def test_what_is_tried_again_takes_room(project: Collectors) -> None:
+    server = Served(project, limits=Limits(open_requests=1))
+    ended = project.request("gated", deadline=1)
+    ended.wait(20)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        assert client.post(f"/v1/requests/{ended.id}/retry", json={"deadline_s": 60}).status_code == 202
+        assert client.post("/v1/requests", json={"topic": "python"}).status_code == 429
+    server.stop()
+
+
 def test_collectors_are_listed_with_how_they_did(client: httpx.Client, empty_ledger: None) -> None:
     ask(client, "permanent")
     ask(client, "python")

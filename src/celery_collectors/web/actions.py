@@ -24,13 +24,14 @@ async def act_on(face: Face, request: Request, action: str, form: Mapping[str, s
 
     Raises:
         RequestError: when that can't be done, or there is no such action.
+        TooMany: when there is no room for what would be tried again.
     """
     if action == "cancel":
         reason = form.get("reason", "")[:REASON_MAX_CHARS]  # no browser sends more
         await face.call(request.cancel, reason or None, by=by)
     elif action == "retry":
         only: Any = [form["run"]] if form.get("run") else "failed"
-        await face.call(request.retry, only, force="force" in form)
+        await face.call(face.opened.again, request.id, request.retry, only, force="force" in form)
     elif action == "priority":
         await face.call(request.reprioritise, form.get("level", ""))
     else:

@@ -1,18 +1,20 @@
-"""How many requests that were asked for here have not ended."""
+"""How many requests that were asked for, or tried again, here have not ended."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable
-from typing import ParamSpec
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from celery_collectors.collectors import Collectors
 from celery_collectors.errors import RequestUnknown
 from celery_collectors.handle import Request
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOK_AGAIN_S = 1.0
 
@@ -36,7 +38,7 @@ class OpenRequests:
         self._collectors = collectors
         self._most = most
         self._ids: set[str] = set()
-        self._being_asked = 0
+        self._being_opened = 0
         self._look_at = 0.0
         self._lock = threading.Lock()  # never held while the ledger is asked
 
@@ -46,25 +48,42 @@ class OpenRequests:
         Raises:
             TooMany: when there is no room for it.
         """
+        with self._place() as opened:
+            request = ask(*args, **kwargs)
+            opened.add(request.id)
+            return request
+
+    def again(self, request_id: str, retry: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Try one again that has ended; that takes a place, too.
+
+        Raises:
+            TooMany: when there is no room for it.
+        """
+        with self._place() as opened:
+            retried = retry(*args, **kwargs)
+            opened.add(request_id)
+            return retried
+
+    @contextmanager
+    def _place(self) -> Iterator[set[str]]:
+        """A place, kept for what the block opens."""
         if not self._has_place():
             self._look()
             if not self._has_place():
                 raise TooMany(self._most)
-        asked = set[str]()
+        opened = set[str]()
         try:
-            request = ask(*args, **kwargs)
-            asked.add(request.id)
-            return request
+            yield opened
         finally:
             with self._lock:
-                self._being_asked -= 1
-                self._ids |= asked
+                self._being_opened -= 1
+                self._ids |= opened
 
     def _has_place(self) -> bool:
         """Take a place, if there is one."""
         with self._lock:
-            has_place = len(self._ids) + self._being_asked < self._most
-            self._being_asked += has_place
+            has_place = len(self._ids) + self._being_opened < self._most
+            self._being_opened += has_place
             return has_place
 
     def _look(self) -> None:

@@ -19,7 +19,7 @@ from celery_collectors.web.grid import COLUMNS, spread
 from celery_collectors.web.list_stream import SHOWN
 from celery_collectors.web.look import Look
 from celery_collectors.web.open_requests import TooMany
-from celery_collectors.web.problems import RETRY_AFTER_S
+from celery_collectors.web.problems import later
 
 TICKED_MAX = 200
 
@@ -77,9 +77,7 @@ class Pages:
             ask, topic = self._face.collectors.request, form.get("topic", "")
             request = await self._face.call(self._face.opened.ask, ask, topic, deadline=deadline)
         except TooMany as error:
-            page = await self._requests(Filters(), str(error), 429)
-            page.headers["Retry-After"] = str(RETRY_AFTER_S)
-            return page
+            return later(await self._requests(Filters(), str(error), 429))
         except RequestError as error:
             return await self._requests(Filters(), str(error), 422)
         return to(f"/requests/{request.id}")
@@ -93,7 +91,7 @@ class Pages:
             try:
                 request = await self._face.get(uuid_of(request_id))
                 await act_on(self._face, request, action, {}, caller_of(http))
-            except (RequestError, RequestUnknown) as error:
+            except (RequestError, RequestUnknown, TooMany) as error:
                 refused.append(str(error))
         if refused:
             return await self._requests(filters, "; ".join(refused), 409)

@@ -49,6 +49,12 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
     return Response(as_json(body), status, dict(headers or {}), MEDIA)
 
 
+def later(response: Response) -> Response:
+    """The same answer, which says when to try again."""
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
 def handle_problems(app: FastAPI) -> None:
     """Let an app answer all its errors so, but for what nobody foresaw: see :func:`unforeseen`."""
     app.add_exception_handler(errors.CollectorsError, _ours)

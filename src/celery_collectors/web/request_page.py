@@ -20,6 +20,8 @@ from celery_collectors.web.flower import Flower, links
 from celery_collectors.web.generations import past
 from celery_collectors.web.heard import Heard
 from celery_collectors.web.look import Look
+from celery_collectors.web.open_requests import TooMany
+from celery_collectors.web.problems import later
 from celery_collectors.web.results import JSON, NDJSON, Results
 from celery_collectors.web.rows import look_at
 from celery_collectors.web.timeline import draw
@@ -116,6 +118,8 @@ class RequestPage:
             await act_on(self._face, request, action, await fields_of(http), caller_of(http))
         except RequestError as error:
             return await self._one(request, str(error), 409)
+        except TooMany as error:
+            return later(await self._one(request, str(error), 429))
         return to(f"/requests/{request.id}")
 
     async def download(self, http: HttpRequest, request_id: UUID) -> Response:

@@ -42,9 +42,11 @@ class Requests:
         one = "/requests/{request_id}"
         add("/requests", self.list, response_model=bodies.Listed, responses=refusals(422, 503))
         add(one, self.show, response_model=bodies.Report, responses=refusals(404, 422, 503))
-        changes: dict[str, Any] = {"methods": ["POST"], "responses": refusals(400, 404, 409, 413, 422, 503)}
+        stands_against = (400, 404, 409, 413, 422, 503)
+        changes: dict[str, Any] = {"methods": ["POST"], "responses": refusals(*stands_against)}
+        begins: dict[str, Any] = {"methods": ["POST"], "responses": refusals(*stands_against, 429)}
         add(f"{one}/cancel", self.cancel, response_model=bodies.State, **changes)
-        add(f"{one}/retry", self.retry, response_model=bodies.Retried, status_code=202, **changes)
+        add(f"{one}/retry", self.retry, response_model=bodies.Retried, status_code=202, **begins)
         add(f"{one}/priority", self.priority, response_model=bodies.State, **changes)
         return router
 
@@ -87,6 +89,8 @@ class Requests:
         what = what or bodies.Retry()
         request = await self._face.get(request_id)
         retried = await self._face.call(
+            self._face.opened.again,
+            request.id,
             request.retry,
             "failed" if what.only is None else what.only,
             deadline=what.deadline_s,
