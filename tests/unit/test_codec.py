@@ -42,9 +42,10 @@ def comes_back(item: Any) -> Any:
     return found
 
 
+@pytest.mark.parametrize("as_source", [list, iter])  # which are read differently
 @given(items=st.lists(values, max_size=20), chunk_bytes=st.integers(1, 400))
-def test_items_come_back_at_any_chunk_size(items: list[Any], chunk_bytes: int) -> None:
-    chunks = list(encode_items(items, chunk_bytes))
+def test_items_come_back_at_any_chunk_size(as_source: Any, items: list[Any], chunk_bytes: int) -> None:
+    chunks = list(encode_items(as_source(items), chunk_bytes))
     assert [item for chunk in chunks for item in decode_items(chunk)] == items
     assert sum(chunk.items for chunk in chunks) == len(items)
     assert all(chunk.items for chunk in chunks)

@@ -46,8 +46,8 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES, *, of: st
     [3]
     """
     pending = ItemBuffer(chunk_bytes, of=of)
-    for some in _several(items, pending):
-        chunk = pending.add(some)
+    for some, unchanging in _several(items, pending):
+        chunk = pending.add(some, unchanging=unchanging)
         if chunk is not None:
             yield chunk
     rest = pending.flush()
@@ -55,15 +55,21 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES, *, of: st
         yield rest
 
 
-def _several(items: Iterable[Any], pending: ItemBuffer) -> Iterator[Sequence[Any]]:
+def _several(items: Iterable[Any], pending: ItemBuffer) -> Iterator[tuple[Sequence[Any], bool]]:
     """The items as they come, as many at once as are wanted: to encode them together takes a quarter of the time.
 
     Code that yields an object may change it, and yield it again, so such a one never waits for others.
+
+    Returns:
+        Some items, and whether all are known to be of what can't change.
     """
     coming = iter(items)
-    is_list = type(items) is list
-    while some := list(islice(coming, pending.wanted)) if is_list else _up_to_an_object(coming, pending.wanted):
-        yield some
+    if type(items) is list:
+        while some := list(islice(coming, pending.wanted)):
+            yield some, False
+        return
+    while some := _up_to_an_object(coming, pending.wanted):
+        yield some, type(some[-1]) in UNCHANGING
 
 
 def _up_to_an_object(coming: Iterator[Any], most: int) -> list[Any]:
@@ -87,10 +93,15 @@ class ItemBuffer:
         self.wanted = 1
         """How many items to give it at once: what fills the chunk, by the size of those before, and not too many."""
 
-    def add(self, items: Sequence[Any]) -> Chunk | None:
-        """Encode some items; return a chunk when they filled one."""
+    def add(self, items: Sequence[Any], *, unchanging: bool = False) -> Chunk | None:
+        """Encode some items; return a chunk when they filled one.
+
+        Args:
+            items: The items.
+            unchanging: Whether each is known to be of a type that is stored as it is; else that is looked at.
+        """
         before = len(self._data)
-        self._encode(items)
+        self._encode(items, unchanging)
         self._count += len(items)
         self._position += len(items)
         each = (len(self._data) - before) // max(1, len(items)) or 1
@@ -98,8 +109,8 @@ class ItemBuffer:
         self.wanted = max(1, min(AT_ONCE, (self._limit - len(self._data)) // each))
         return chunk
 
-    def _encode(self, items: Sequence[Any]) -> None:
-        together = _together(items)
+    def _encode(self, items: Sequence[Any], unchanging: bool) -> None:
+        together = _together(items, unchanging)
         if together is not None:
             self._data += together
             return
@@ -119,10 +130,10 @@ class ItemBuffer:
         return chunk
 
 
-def _together(items: Sequence[Any]) -> bytes | None:
+def _together(items: Sequence[Any], unchanging: bool) -> bytes | None:
     """Several items as one after another, if MessagePack can hold all of them as they are."""
     try:
-        if not is_plain(items):
+        if not (unchanging or is_plain(items)):
             return None
         encoded = _ENCODER.encode(items)
     except _UNSTORABLE:  # one of them; which, is found by itself
