@@ -10,6 +10,8 @@ from celery_collectors.model import STAGES
 from tests.integration.conftest import Engine, until
 from tests.integration.setups import EACH_STAGE
 
+SHORT_MS = 0.1
+
 
 @pytest.mark.everywhere
 def test_a_whole_life(engine: Engine, pool: str) -> None:
@@ -97,6 +99,21 @@ def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
     assert (report.state, report.result["items"]) == ("complete", 1)
     assert {ref: outcome.attempts for ref, outcome in report.stages.items()} == {**dict.fromkeys(STAGES, 1), stage: 2}
     assert (engine.noted("steady"), engine.noted(stage)) == (1, 2)
+
+
+@pytest.mark.parametrize("stage", EACH_STAGE)
+def test_a_worker_child_killed_in_a_stage_in_place_costs_no_lease(engine: Engine, stage: str) -> None:
+    tasks = [declared.task.name for declared in engine.collectors.registry.stages.values()]
+    for shard in engine.collectors.client.ledger.shards:
+        engine.ledger_client.hset(f"{shard}:times", mapping=dict.fromkeys(tasks, SHORT_MS))
+    engine.worker("prefork")
+    request = engine.collectors.request(f"{stage}-dies", deadline=15, only=["steady"])
+    report = request.wait()
+    assert (report.state, report.result["items"], engine.noted("steady")) == ("complete", 1, 1)
+    happened = {(event.subject, event.name, event.state): event.at_ms for event in request.recorded()}
+    assert report.finished_at is not None
+    took_s = report.finished_at.timestamp() - happened["run", "steady", "ok"] / 1000
+    assert took_s < engine.collectors.settings.lease_s / 2, "it went on as soon as its death was seen"
 
 
 @pytest.mark.promise(4)

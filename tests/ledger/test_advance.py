@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.ledger.stores import write
+from tests.ledger.surroundings import REVOKED
 from tests.ledger.world import World, label, run, stage
 
 ALL = ("gathering", "cleanup", "process")
@@ -142,6 +143,42 @@ def test_asking_again_for_the_stage_in_place_after_a_lost_reply_gives_it_again(w
     replies = [world.succeed(grant, in_place="t") for _ in range(2)]
     assert replies[0].next == replies[1].next is not None
     assert world.succeed(grant, in_place="other").next is None
+
+
+def _in_place(world: World, process: str) -> str:
+    """A request whose stage goes on in place in this process."""
+    request_id = world.open("a", stages=["process"])
+    _known_short(world, request_id)
+    assert world.succeed(world.start(request_id, process=process), in_place="t", process=process).next
+    return request_id
+
+
+def test_a_stage_in_place_dies_with_the_process_of_its_message(world: World) -> None:
+    request_id = _in_place(world, "host:12:abc")
+    reply = world.ledger.died(world.order(request_id, "0"), "host:12:")
+    assert (reply.kept, [order.ref for order in reply.orders]) == (True, ["process"])
+    assert (world.record(request_id, "process")["state"], world.record(request_id, "process")["crashes"]) == (
+        "queued",
+        1,
+    )
+    assert world.start(request_id, "process", process="p2").go
+    assert world.record(request_id)["state"] == "ok", "what it had settled before stays"
+
+
+def test_a_stage_in_place_is_not_lost_with_another_process(world: World) -> None:
+    request_id = _in_place(world, "host:123:abc")
+    assert not world.ledger.died(world.order(request_id, "0"), "host:12:").kept
+    assert not world.ledger.died(world.order(request_id, "0", generation=2), "host:123:").kept
+    assert not world.ledger.died(world.order(request_id, "0"), None, "cancelled", REVOKED).kept, "its run has ended"
+    assert world.record(request_id, "process")["state"] == "running"
+
+
+def test_a_stage_that_another_took_over_is_left_to_it(world: World) -> None:
+    request_id = _in_place(world, "host:12:abc")
+    world.ledger.died(world.order(request_id, "0"), "host:12:")
+    world.start(request_id, "process", process="host:13:abc")
+    assert not world.ledger.died(world.order(request_id, "0"), "host:12:").kept
+    assert world.record(request_id, "process")["state"] == "running"
 
 
 @pytest.mark.parametrize("known", ["unknown", "long", "each"])

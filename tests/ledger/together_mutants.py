@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.ledger import test_advance as advance
 from tests.ledger import test_along as along
 from tests.ledger import test_claim as claim
 from tests.ledger import test_together as together
@@ -20,6 +21,11 @@ TOGETHER = (
            together.test_runs_settled_together_complete_their_request, random=False),
     Mutant("only the first one's death counts", "for _, ref in ipairs(A.refs) do died(ref) end", "died(A.refs[1])",
            together.test_a_death_takes_what_the_process_had_of_them_and_no_more, random=False),
+    Mutant("what went on in place waits for its lease", "\ndied_in_place()\n", "\n",
+           advance.test_a_stage_in_place_dies_with_the_process_of_its_message, random=False),
+    Mutant("what goes on elsewhere dies, too", "if not rec or rec.state ~= 'running' or not is_theirs(rec) then",
+           "if not rec or rec.state ~= 'running' then",
+           advance.test_a_stage_in_place_is_not_lost_with_another_process, random=False),
     Mutant("only the first counts", "for at, one in ipairs(A.ended) do\n  each[at] = settle(",
            "for at, one in ipairs({ A.ended[1] }) do\n  each[at] = settle(",
            together.test_runs_settled_together_complete_their_request, random=False),

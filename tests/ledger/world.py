@@ -150,7 +150,9 @@ class World:
         """Start what an order calls for."""
         return self.ledger.start(order, owner=process, worker=process, token=f"token-{next(self._numbers)}")
 
-    def succeed(self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None) -> Reply:
+    def succeed(
+        self, grant: Grant, items: Sequence[Any] = (), *, in_place: str | None = None, process: str = "p1"
+    ) -> Reply:
         """Settle an attempt as ok with these items (by default one that names the attempt)."""
         value = self.value_of(grant, items)
         return self.ledger.settle(
@@ -160,7 +162,7 @@ class World:
             items=value.items,
             size_bytes=value.size,
             run_s=0.001,
-            go_on=self.ledger.who("p1", "p1", in_place) if in_place else None,
+            go_on=self.ledger.who(process, "p1", in_place) if in_place else None,
         )
 
     def value_of(self, grant: Grant, items: Sequence[Any] = ()) -> Value:
