@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from celery_collectors.plan import as_names, check_times, check_word
 
 BLOCK_S = 1.0
 LOOKED_AT_BYTES = 256 * 1024
+ITEM_MAX_BYTES = 4 * 1024 * 1024
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,20 +199,19 @@ class Request:
         call = read_call(self._ledger, self.id, ref, LOOKED_AT_BYTES)
         return None if call is None else plain_call(call)
 
-    def first_items(self, ref: str, most: int = 5) -> list[Any] | None:
-        """Return the first items of one run; ``None`` where it has a single value of more than 256 KiB.
+    def first_items(self, ref: str | None = None, most: int = 5) -> list[Any] | None:
+        """Return the first of the request's items, or of one run's; ``None`` where they take more than 4 MiB each.
 
         Args:
-            ref: The run's place in the order asked.
+            ref: The run's place in the order asked; by default what :meth:`items` yields is looked at.
             most: How many at most.
 
         Raises:
-            PayloadError: when there are none, or what was stored is damaged or gone.
+            PayloadError: when there are none of that run, or what was stored is damaged or gone.
         """
-        (value,) = self._reader.values(self.id, [ref])
-        if value.media and value.size > LOOKED_AT_BYTES:
-            return None
-        return list(islice(self._reader.items_of(self.id, [ref]), most))
+        reader = self._reader
+        values = reader.values_before(self.id, "process") if ref is None else reader.values(self.id, [ref])
+        return reader.first_items(values, most, ITEM_MAX_BYTES)
 
     def cancel(self, reason: str | None = None, *, by: str | None = None) -> RequestState:
         """End the request; once this returns, nothing of it starts any more.

@@ -97,6 +97,12 @@ def echo(*args: Any, **kwargs: Any) -> Any:
     return args
 
 
+@collectors.collector(topics="huge*")
+def huge(topic: str) -> list[str]:
+    """One item that no page has room for."""
+    return ["x" * 5_000_000]
+
+
 @collectors.cleanup
 def merge(items: Iterator[Any]) -> Iterator[Any]:
     yield from items

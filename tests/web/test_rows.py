@@ -54,7 +54,7 @@ def test_what_was_collected_is_shown_as_text_and_never_whole_where_it_is_much(cl
     page = row(client, ask(client, "hostile")["request_id"], "1").text
     assert "&lt;/pre&gt;&lt;script&gt;alert(1)" in page
     assert "<script" not in page
-    assert "characters more)" in page
+    assert "… (cut off here)" in page
     assert len(page) < 10_000
 
 
@@ -62,6 +62,14 @@ def test_of_many_items_the_first_are_shown(client: httpx.Client) -> None:
     page = row(client, ask(client, "many")["request_id"], "1").text
     assert "The first 5 of 3000 items" in page
     assert page.count("0" * 900) == 5
+
+
+def test_items_that_are_huge_are_not_read_to_be_shown(client: httpx.Client) -> None:
+    request_id = ask(client, "huge", only=["huge"])["request_id"]
+    assert "What it found is too large to be shown here." in row(client, request_id, "0").text
+    page = client.get(f"/requests/{request_id}").text
+    assert "The items are too large to be shown here; the downloads have them." in page
+    assert "xxxx" not in page
 
 
 def test_items_that_cant_be_read_now_leave_what_else_is_known(

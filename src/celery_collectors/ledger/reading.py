@@ -178,10 +178,31 @@ class Reader:
 
     def items_before(self, request_id: str, stage: str) -> Iterator[Any]:
         """The items that a stage gets: those of the last stage before it that made items, or of all runs."""
+        return chain.from_iterable(self._lists(self.values_before(request_id, stage)))
+
+    def values_before(self, request_id: str, stage: str) -> Iterator[Value]:
+        """The stored values that a stage gets its items from."""
         stored = self._stored(request_id)
         order = list(STAGES)
         earlier = [ref for ref in order[: order.index(stage)] if ref in stored]
-        return self.items_of(request_id, earlier[-1:] or _runs(stored))
+        return self.values(request_id, earlier[-1:] or _runs(stored))
+
+    def first_items(self, values: Iterable[Value], most: int, each_bytes: int) -> list[Any] | None:
+        """The first items of these values; ``None`` where those are larger than that, and not read.
+
+        Args:
+            values: Where they lie.
+            most: How many at most.
+            each_bytes: How large an item may be, encoded, in the mean of its value's; and a single value.
+        """
+        found = list[Any]()
+        for value in values:
+            if value.size > each_bytes * (1 if value.media else max(1, value.items)):
+                return found or None
+            found += islice(chain.from_iterable(self._lists([value])), most - len(found))
+            if len(found) >= most:
+                break
+        return found
 
     def results_of_runs(self, request_id: str) -> Iterator[list[Any]]:
         """One list of items per run that produced any, in the order asked: what a gathering stage gets."""

@@ -105,10 +105,27 @@ def excerpt(value: Any) -> str:
 
     >>> excerpt(["a\u202eb"])
     '[\n  "a\\u202eb"\n]'
+    >>> excerpt([0] * 1_000_000).endswith(" … (cut off here)")
+    True
     """
-    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    try:
+        text = _beginning(value)
+    except TypeError:  # a key that is no text, which only a copy of it all can do without
+        text = _beginning(msgspec.to_builtins(value))
     shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text[:SHOWN_CHARS])
-    return shown if len(text) <= SHOWN_CHARS else f"{shown} … ({len(text) - SHOWN_CHARS:,} characters more)"
+    return shown if len(text) <= SHOWN_CHARS else f"{shown} … (cut off here)"
+
+
+def _beginning(value: Any) -> str:
+    """At least as much of a value's JSON as is shown, and not all of it where it is huge: that would take seconds."""
+    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, default=msgspec.to_builtins)
+    pieces, size = [], 0
+    for piece in encoder.iterencode(value):
+        pieces.append(piece)
+        size += len(piece)
+        if size > SHOWN_CHARS:
+            break
+    return "".join(pieces)
 
 
 def amount(number: int, thing: str) -> str:

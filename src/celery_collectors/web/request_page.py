@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -180,8 +179,9 @@ def _seen(request: Request, heard: Heard, flower: Flower | None) -> dict[str, An
 
 
 def _first_items(request: Request) -> tuple[list[Any], str]:
-    """The first items of its answer, or why they can't be read, which is no reason to show nothing of it."""
+    """The first items of its answer, or why there are none to be seen, which is no reason to show nothing of it."""
     try:
-        return list(islice(request.items(), SHOWN_ITEMS)), ""
+        items = request.first_items(most=SHOWN_ITEMS)
     except (PayloadError, PayloadsUnavailable) as error:
-        return [], str(error)
+        return [], f"The items can't be read: {error}"
+    return ([], "The items are too large to be shown here; the downloads have them.") if items is None else (items, "")

@@ -55,4 +55,4 @@ def _items(request: Request, asked: Asked, outcome: Outcome) -> tuple[list[Any],
         items = request.first_items(asked.ref)
     except (PayloadError, PayloadsUnavailable) as error:
         return [], str(error)
-    return ([], "It is too large to be shown here.") if items is None else (items, "")
+    return ([], "What it found is too large to be shown here.") if items is None else (items, "")
