@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from amqp.exceptions import PreconditionFailed
+from kombu import Connection
 
-from celery_collectors.dispatch import our_queue
+from celery_collectors.dispatch import broker_unavailable, our_queue
 from tests.integration.conftest import Engine
+from tests.servers.server import Server
 
 pytestmark = [pytest.mark.setups("rabbitmq"), pytest.mark.heavy]
 
@@ -24,6 +26,22 @@ def quorum_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[E
         connection.default_channel.exchange_delete(engine.collectors.settings.queue)
     monkeypatch.delenv("COLLECTORS_QUEUE_TYPE")
     engine.collectors.configure()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("amqp://nobody:wrong@{host}//", "ACCESS_REFUSED"), ("amqp://{login}@{host}/nowhere", "NOT_ALLOWED")],
+    ids=["password", "vhost"],
+)
+def test_who_may_not_log_in_is_told_what_to_look_at(rabbitmq_server: Server, url: str, said: str) -> None:
+    """And not asked whether it runs."""
+    login, _, host = rabbitmq_server.url.removeprefix("amqp://").rstrip("/").rpartition("@")
+    with Connection(url.format(login=login or "guest:guest", host=host)) as connection:
+        with pytest.raises(connection.connection_errors + connection.channel_errors) as refused:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
+        told = str(broker_unavailable(connection, refused.value))
+    assert said in told
+    assert told.endswith("Are user, password and vhost right?")
 
 
 @pytest.mark.parametrize("arguments", [{"durable": False}, {"x-max-priority": None}, {"x-queue-type": "quorum"}])

@@ -201,13 +201,10 @@ def refuse_unreachable_broker(place: Place) -> None:
     """
     if place.home is not None:
         return  # the engine has just answered
-    from celery_collectors.dispatch import broker_name
-    from celery_collectors.errors import BrokerUnavailable
+    from celery_collectors.dispatch import broker_unavailable
 
     with broker_connection(place) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
         except Exception as error:
-            raise BrokerUnavailable(
-                f"the broker at {broker_name(connection)} can't be reached: {str(error).rstrip('.')}. Is it running?"
-            ) from error
+            raise broker_unavailable(connection, error) from error

@@ -4,7 +4,8 @@ A message is only the call to come and fetch a run or stage. Losing one, sending
 harmless, so nothing here retries for long: what could not be published is handed out again.
 """
 
-from celery_collectors.dispatch.dispatcher import Dispatcher, broker_name
+from celery_collectors.dispatch.brokers import broker_name, broker_unavailable
+from celery_collectors.dispatch.dispatcher import Dispatcher
 from celery_collectors.dispatch.messages import HEADER, PACK_TASK, PRIORITIES, each_of, order_of, our_queue, task_id
 from celery_collectors.dispatch.teller import Teller
 
@@ -15,6 +16,7 @@ __all__ = [
     "Dispatcher",
     "Teller",
     "broker_name",
+    "broker_unavailable",
     "each_of",
     "order_of",
     "our_queue",

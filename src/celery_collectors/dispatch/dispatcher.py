@@ -11,10 +11,11 @@ from itertools import islice
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from celery_collectors.calls import decode_call
+from celery_collectors.dispatch.brokers import broker_unavailable
 from celery_collectors.dispatch.confirms import WAIT_S, WRITE_S, Confirms
 from celery_collectors.dispatch.messages import our_queue, send_call, send_ours, send_pack
 from celery_collectors.dispatch.results import Answer, store_result
@@ -28,16 +29,6 @@ log = logging.getLogger(__name__)
 
 CONFIRM_AT_ONCE = 500
 OURS = {"confirm_publish": False, "write_timeout": WRITE_S}  # we await confirms ourselves, and nobody for ever
-
-
-def broker_name(connection: Connection) -> str:
-    """A broker's URL for messages to people: without its password, and without the sign for one where there is none.
-
-    >>> broker_name(Connection("redis://db.example:6380/1")), broker_name(Connection("amqp://me:secret@mq.example//"))
-    ('redis://db.example:6380/1', 'amqp://me:**@mq.example:5672//')
-    """
-    uri = str(connection.as_uri())
-    return uri if connection.password else uri.replace(":**@", "@", 1).replace("://@", "://", 1)
 
 
 class Dispatcher:
@@ -130,13 +121,7 @@ class Dispatcher:
             raise
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
-        connection = self._app.connection_for_write()
-        where, said = broker_name(connection), str(error).rstrip(".")
-        if isinstance(error, connection.channel_errors):
-            return BrokerUnavailable(
-                f"the broker at {where} refuses us: {said}. 'collectors doctor' looks at its queues"
-            )
-        return BrokerUnavailable(f"the broker at {where} can't be reached: {said}. Is it running?")
+        return broker_unavailable(self._app.connection_for_write(), error)
 
     def _try_to_send(self, batch: Sequence[Order | Pack]) -> list[Order]:
         producer = self._producer or self._connect()
