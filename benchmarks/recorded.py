@@ -113,7 +113,7 @@ def stored(ends_at: float) -> Ratios:
 
 def imports(ends_at: float) -> Ratios:
     """Importing what an app imports, beside Celery's part of it."""
-    found = start.measure_imports(7, ends_at=ends_at)
+    found = start.measure_imports(12, ends_at=ends_at)
     return {"CPU time of the import": least(found["Celery"])["cpu_s"] / least(found["Collectors"])["cpu_s"]}
 
 
