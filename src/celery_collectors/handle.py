@@ -22,7 +22,7 @@ from celery_collectors.plan import as_names, check_times, check_word
 
 BLOCK_S = 1.0
 LOOKED_AT_BYTES = 256 * 1024
-ITEM_MAX_BYTES = 4 * 1024 * 1024
+BLOB_LOOKED_AT_BYTES = 4 * 1024 * 1024
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,18 +200,25 @@ class Request:
         return None if call is None else plain_call(call)
 
     def first_items(self, ref: str | None = None, most: int = 5) -> list[Any] | None:
-        """Return the first of the request's items, or of one run's; ``None`` where they take more than 4 MiB each.
+        """Return the first of the request's items, or of one run's, to be looked at.
+
+        What is too large for that is not read: what a task returned and takes more than 4 MiB, or blobs of items that
+        take more than that each, which are those of huge items. There is ``None`` where the first items are so large,
+        and fewer where later ones are.
 
         Args:
             ref: The run's place in the order asked; by default what :meth:`items` yields is looked at.
             most: How many at most.
 
         Raises:
+            RequestUnknown: when the ledger does not hold the request.
             PayloadError: when there are none of that run, or what was stored is damaged or gone.
         """
+        if self.state is RequestState.UNKNOWN:
+            raise RequestUnknown(self.id)
         reader = self._reader
         values = reader.values_before(self.id, "process") if ref is None else reader.values(self.id, [ref])
-        return reader.first_items(values, most, ITEM_MAX_BYTES)
+        return reader.first_items(values, most, BLOB_LOOKED_AT_BYTES)
 
     def cancel(self, reason: str | None = None, *, by: str | None = None) -> RequestState:
         """End the request; once this returns, nothing of it starts any more.

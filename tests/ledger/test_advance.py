@@ -156,7 +156,7 @@ def _in_place(world: World, process: str) -> str:
 def test_a_stage_in_place_dies_with_the_process_of_its_message(world: World) -> None:
     request_id = _in_place(world, "host:12:abc")
     reply = world.ledger.died(world.order(request_id, "0"), "host:12:")
-    assert (reply.kept, [order.ref for order in reply.orders]) == (True, ["process"])
+    assert (reply.in_place, [order.ref for order in reply.orders]) == ("process", ["process"])
     assert (world.record(request_id, "process")["state"], world.record(request_id, "process")["crashes"]) == (
         "queued",
         1,

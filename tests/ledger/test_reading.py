@@ -57,6 +57,31 @@ def test_items_come_in_the_order_asked_wherever_they_are_stored(world: World) ->
     assert list(world.reader.results_of_runs(request_id)) == [big, ["last"]]
 
 
+@pytest.mark.parametrize(
+    ("value", "is_read"),
+    [
+        (Value(items=1, size=100, key="k", blobs=1), True),
+        (Value(items=1, size=101, key="k", blobs=1), False),
+        (Value(items=1_000, size=200, key="k", blobs=2), True),
+        (Value(items=1_000, size=201, key="k", blobs=2), False),
+        (Value(items=9, size=101, media="application/json", key="k", blobs=9), False),
+    ],
+)
+def test_what_is_too_large_to_be_looked_at_is_not_read(world: World, value: Value, is_read: bool) -> None:
+    if is_read:
+        with pytest.raises(PayloadError, match="gone"):
+            world.reader.first_items([value], 5, blob_bytes=100)
+    else:
+        assert world.reader.first_items([value], 5, blob_bytes=100) is None
+
+
+def test_the_first_items_come_from_several_values_up_to_one_that_is_too_large(world: World) -> None:
+    small = (Value(items=2, size=2, inline=sealed(*encode_items(pair))) for pair in ([1, 2], [3, 4]))
+    values = [*small, Value(items=1, size=1_000, key="k", blobs=1)]
+    assert world.reader.first_items(values, 3, blob_bytes=100) == [1, 2, 3]
+    assert world.reader.first_items(values, 5, blob_bytes=100) == [1, 2, 3, 4]
+
+
 def test_blobs_that_are_gone_are_said_to_be_gone(world: World) -> None:
     request_id = world.open("a")
     key = world.ledger.key("value", "mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from celery_collectors.ledger import Ledger
@@ -93,6 +95,11 @@ def test_a_death_of_an_old_delivery_changes_nothing(world: World, old: dict[str,
     request_id = world.open("a")
     world.start(request_id)
     assert not world.ledger.died(world.order(request_id, "0", **old), "p1").kept
+
+
+def test_a_death_of_what_is_gone_changes_nothing(world: World) -> None:
+    order = {"request_id": str(uuid.uuid4()), "ref": "0", "generation": 1, "delivery": 1}
+    assert not world.ledger.died(order, "p1").kept
 
 
 def test_a_death_after_the_answer_changes_nothing(world: World) -> None:

@@ -128,7 +128,7 @@ def test_a_form_is_told_when_there_is_no_room(project: Collectors) -> None:
         first, second = (client.post("/ask", data={"topic": "gated"}) for _ in range(2))
         assert (first.status_code, second.status_code) == (303, 429)
         assert int(second.headers["Retry-After"]) > 0
-        assert "that were asked for here have not ended" in second.text
+        assert "(1) have not ended; try again in a moment" in second.text
     server.stop()
 
 

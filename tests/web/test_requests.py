@@ -274,9 +274,19 @@ def test_a_retry_needs_room_like_a_question(project: Collectors) -> None:
         for refused in (over_http, on_its_page):
             assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (429, True)
         assert "have not ended" in on_its_page.text
-        ticked = client.post("/many", data={"action": "retry", "request_id": ended})
-        assert "have not ended" in ticked.text
+        ticked = client.post("/many", data={"action": "retry", "request_id": [ended, ended]})
+        assert (ticked.status_code, int(ticked.headers["Retry-After"]) > 0) == (429, True)
+        assert f"2 of 2 were left, from {ended} on" in ticked.text
         assert project.get(ended).report().generation == 1
+    server.stop()
+
+
+def test_what_can_never_be_tried_again_is_not_put_off(project: Collectors) -> None:
+    server = Served(project, limits=Limits(open_requests=1))
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        running = client.post("/v1/requests", json={"topic": "gated"}).json()["request_id"]
+        refused = client.post(f"/v1/requests/{running}/retry")
+        assert (refused.status_code, refused.json()["error"]) == (409, "RefusedError")
     server.stop()
 
 

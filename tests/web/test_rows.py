@@ -10,7 +10,7 @@ import pytest
 from celery import group
 
 from celery_collectors import Collectors, chord
-from celery_collectors.errors import PayloadsUnavailable
+from celery_collectors.errors import PayloadsUnavailable, RequestUnknown
 from celery_collectors.handle import Request
 from tests.web import gallery
 from tests.web.test_requests import ask
@@ -70,6 +70,17 @@ def test_items_that_are_huge_are_not_read_to_be_shown(client: httpx.Client) -> N
     page = client.get(f"/requests/{request_id}").text
     assert "The items are too large to be shown here; the downloads have them." in page
     assert "xxxx" not in page
+
+
+def test_nothing_is_shown_of_what_the_ledger_does_not_hold(project: Collectors) -> None:
+    request = project.request("python")
+    request.wait(20)
+    assert request.first_items()
+    client = project.client.ledger.client
+    client.delete(*client.scan_iter(f"*{request.id}*"))
+    for look in (request.first_items, request.items):
+        with pytest.raises(RequestUnknown):
+            look()
 
 
 def test_items_that_cant_be_read_now_leave_what_else_is_known(

@@ -1,8 +1,8 @@
 -- died: the main process saw how the task ended that had this run, stage or link, or several runs of one request: its
 -- process died, it ran into Celery's own time limit, or it was revoked; or nobody had it yet, and its message is gone.
 -- Promise: takes it away from that process only, at once instead of when its lease lapses; what has been started
--- meanwhile by whoever got another copy of the message is left alone. The stage that it went on with in place goes with
--- it: no message has called for that one, so nobody else will say so.
+-- meanwhile by whoever got another copy of the message is left alone. The stage that a process of that name went on with
+-- in place goes with it: no message has called for that one, so nobody else will say so.
 -- A: request_id, refs, generation, delivery, jitter, crash_cap, process (how its owner's name begins, up to the end of
 --    a word; absent when nobody ran it), ended + error (absent when it is to be tried again, as after a crash)
 load(A.request_id, A.refs)
@@ -32,11 +32,10 @@ local function died(ref)
 end
 
 local function died_in_place()
-  if not head or not A.process or head.generation ~= A.generation or REQUEST_ENDED[head.state] then return end
-  local stage = stages_of(head)[head.stage]
+  local stage = head and A.process and head.generation == A.generation and stages_of(head)[head.stage]
   local rec = stage and get_rec(head.id, stage.ref)
-  if not rec or rec.state ~= 'running' or not is_theirs(rec) then return end
-  reply.kept = true
+  if not rec or not is_theirs(rec) then return end
+  reply.kept, reply.in_place = true, stage.ref
   lapse(head, stage.ref, rec, true, A.jitter, A.crash_cap, reply)
 end
 

@@ -187,17 +187,18 @@ class Reader:
         earlier = [ref for ref in order[: order.index(stage)] if ref in stored]
         return self.values(request_id, earlier[-1:] or _runs(stored))
 
-    def first_items(self, values: Iterable[Value], most: int, each_bytes: int) -> list[Any] | None:
-        """The first items of these values; ``None`` where those are larger than that, and not read.
+    def first_items(self, values: Iterable[Value], most: int, blob_bytes: int) -> list[Any] | None:
+        """The first items of these values, up to where one is too large to be read for that; ``None`` if the first is.
 
         Args:
             values: Where they lie.
             most: How many at most.
-            each_bytes: How large an item may be, encoded, in the mean of its value's; and a single value.
+            blob_bytes: How much is read at once: a single value as a whole, of items one blob, in the mean of its
+                value's, which holds many small ones or one that is huge.
         """
         found = list[Any]()
         for value in values:
-            if value.size > each_bytes * (1 if value.media else max(1, value.items)):
+            if value.size > blob_bytes * (1 if value.media else max(1, value.blobs)):
                 return found or None
             found += islice(chain.from_iterable(self._lists([value])), most - len(found))
             if len(found) >= most:

@@ -221,7 +221,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     It is ``complete`` if the verb has ended its request so, which nothing changes any more. ``each`` says what became
     of several attempts that were settled together, in the order given. ``stored`` says that there are stored values to
-    be sifted.
+    be sifted. ``in_place`` names the stage that died in place.
     """
 
     kept: bool = False
@@ -237,6 +237,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     stored: bool = False
     marks: dict[str, float] = {}
     each: list[Verdict] = []
+    in_place: str = ""
 
 
 class Sifted(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ async def act_on(face: Face, request: Request, action: str, form: Mapping[str, s
         await face.call(request.cancel, reason or None, by=by)
     elif action == "retry":
         only: Any = [form["run"]] if form.get("run") else "failed"
-        await face.call(face.opened.again, request.id, request.retry, only, force="force" in form)
+        await face.call(face.opened.again, request, request.retry, only, force="force" in form)
     elif action == "priority":
         await face.call(request.reprioritise, form.get("level", ""))
     else:

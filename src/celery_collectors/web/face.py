@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         body_bytes: A request's body; a topic is short, and there is nothing else to send.
-        open_requests: Requests asked for here that have not ended.
+        open_requests: Requests asked for or tried again here that have not ended.
         threads: Calls of the facade at once; what comes on top waits its turn.
         wait_s: The longest ``Prefer: wait=n``.
         heartbeat_s: How often a silent event stream says that it lives.

@@ -105,19 +105,23 @@ def excerpt(value: Any) -> str:
 
     >>> excerpt(["a\u202eb"])
     '[\n  "a\\u202eb"\n]'
-    >>> excerpt([0] * 1_000_000).endswith(" … (cut off here)")
+    >>> excerpt([0] * 10_000 + [object()]).endswith(" … (cut off here)")
     True
+    >>> excerpt(10**5000)
+    '(which JSON has no room for)'
     """
     try:
         text = _beginning(value)
     except TypeError:  # a key that is no text, which only a copy of it all can do without
         text = _beginning(msgspec.to_builtins(value))
+    except ValueError:  # a number of more digits than Python writes
+        return "(which JSON has no room for)"
     shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text[:SHOWN_CHARS])
     return shown if len(text) <= SHOWN_CHARS else f"{shown} … (cut off here)"
 
 
 def _beginning(value: Any) -> str:
-    """At least as much of a value's JSON as is shown, and not all of it where it is huge: that would take seconds."""
+    """At least as much of a value's JSON as is shown, and hardly more where there are many values in it."""
     encoder = json.JSONEncoder(indent=2, ensure_ascii=False, default=msgspec.to_builtins)
     pieces, size = [], 0
     for piece in encoder.iterencode(value):

@@ -12,18 +12,20 @@ from typing import ParamSpec, TypeVar
 from celery_collectors.collectors import Collectors
 from celery_collectors.errors import RequestUnknown
 from celery_collectors.handle import Request
+from celery_collectors.model import RequestState
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_AGAIN_S = 1.0
+MAY_BE_RETRIED = frozenset({RequestState.PARTIAL, RequestState.FAILED})
 
 
 class TooMany(Exception):
     """So many requests are open that no more are taken."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most} requests that were asked for here have not ended; ask again in a moment")
+        super().__init__(f"as many requests as there is room for here ({most}) have not ended; try again in a moment")
 
 
 class OpenRequests:
@@ -37,7 +39,7 @@ class OpenRequests:
     def __init__(self, collectors: Collectors, most: int) -> None:
         self._collectors = collectors
         self._most = most
-        self._ids: set[str] = set()
+        self._open: dict[str, object] = {}  # by id, what tells one opening from the next: a request may be tried again
         self._being_opened = 0
         self._look_at = 0.0
         self._lock = threading.Lock()  # never held while the ledger is asked
@@ -53,15 +55,17 @@ class OpenRequests:
             opened.add(request.id)
             return request
 
-    def again(self, request_id: str, retry: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def again(self, request: Request, retry: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Try one again that has ended; that takes a place, too.
 
         Raises:
             TooMany: when there is no room for it.
         """
+        if request.state not in MAY_BE_RETRIED:
+            return retry(*args, **kwargs)  # which says why it can't be, and would not in a moment
         with self._place() as opened:
             retried = retry(*args, **kwargs)
-            opened.add(request_id)
+            opened.add(request.id)
             return retried
 
     @contextmanager
@@ -77,12 +81,12 @@ class OpenRequests:
         finally:
             with self._lock:
                 self._being_opened -= 1
-                self._ids |= opened
+                self._open |= {one: object() for one in opened}
 
     def _has_place(self) -> bool:
         """Take a place, if there is one."""
         with self._lock:
-            has_place = len(self._ids) + self._being_opened < self._most
+            has_place = len(self._open) + self._being_opened < self._most
             self._being_opened += has_place
             return has_place
 
@@ -92,13 +96,15 @@ class OpenRequests:
             if time.monotonic() < self._look_at:
                 return
             self._look_at = math.inf
-            counted = list(self._ids)
+            counted = dict(self._open)
         ended = set[str]()
         try:
             ended.update(one for one in counted if not self._is_open(one))
         finally:
             with self._lock:
-                self._ids -= ended
+                for one in ended:
+                    if self._open.get(one) is counted[one]:  # not if it was opened again while we looked
+                        self._open.pop(one, None)
                 self._look_at = time.monotonic() + LOOK_AGAIN_S
 
     def _is_open(self, request_id: str) -> bool:

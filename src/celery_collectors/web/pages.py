@@ -87,11 +87,14 @@ class Pages:
         body, filters = await form_of(http), Filters.read(http.query_params)
         action, ticked = "".join(body.get("action", [])), body.get("request_id", [])
         refused = [] if ticked else ["nothing is ticked"]
-        for request_id in ticked[:TICKED_MAX]:
+        for at, request_id in enumerate(ticked[:TICKED_MAX]):
             try:
                 request = await self._face.get(uuid_of(request_id))
                 await act_on(self._face, request, action, {}, caller_of(http))
-            except (RequestError, RequestUnknown, TooMany) as error:
+            except TooMany as error:
+                refused.append(f"{error}: {len(ticked) - at} of {len(ticked)} were left, from {request_id} on")
+                return later(await self._requests(filters, "; ".join(refused), 429))
+            except (RequestError, RequestUnknown) as error:
                 refused.append(str(error))
         if refused:
             return await self._requests(filters, "; ".join(refused), 409)

@@ -90,7 +90,7 @@ class Requests:
         request = await self._face.get(request_id)
         retried = await self._face.call(
             self._face.opened.again,
-            request.id,
+            request,
             request.retry,
             "failed" if what.only is None else what.only,
             deadline=what.deadline_s,

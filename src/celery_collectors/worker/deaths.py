@@ -175,7 +175,9 @@ class Reporter(threading.Thread):
             return
         process = None if note.pid is None else f"{socket.gethostname()}:{note.pid}:"
         reply = self._process.ledger.died_together(orders, process, note.ended, note.error)
-        if reply.kept:
+        if reply.in_place:
+            log.warning("%s %s: its process %d died", note.order["request_id"], reply.in_place, note.pid)
+        elif reply.kept:
             log.warning("%s %s: %s", note.order["request_id"], note.order["ref"], _what(note))
         following = reply.orders if note.pid is None else [*reply.orders, *self._unread(orders, reply.orders)]
         self._process.publish(following)

@@ -163,8 +163,9 @@ async def _collect(process: Process, call: Callable[[], Any], grant: Grant, writ
     some: list[Any] = []
     async for item in each_item(call()):
         some.append(item)
-        if len(some) >= buffer.wanted or type(item) not in UNCHANGING:
-            chunk, some = buffer.add(some), []
+        unchanging = type(item) in UNCHANGING
+        if len(some) >= buffer.wanted or not unchanging:
+            chunk, some = buffer.add(some, unchanging=unchanging), []
             if chunk is not None:
                 await process.loop.in_thread(partial(writer.add, chunk))
     return _Output(writer, [chunk for chunk in (buffer.add(some), buffer.flush()) if chunk is not None])
