@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,8 +127,9 @@ class Daemon:
         """End it in good order, and wait for that."""
         assert self._process is not None
         for child in psutil.Process(self._process.pid).children(recursive=True):
-            if child.name() == self._name:
-                child.terminate()
+            with suppress(psutil.NoSuchProcess):  # some come and go all the time
+                if child.name() == self._name:
+                    child.terminate()
         self._process.wait(START_S)
         self.kill()  # what it left behind
 
