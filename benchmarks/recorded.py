@@ -61,7 +61,7 @@ def requests(ends_at: float) -> Ratios:
 
         return turn
 
-    found, _versions = take_turns(ours_and_raw(), burst(20), burst(100), rounds=3, ends_at=ends_at)
+    found, _versions = take_turns(ours_and_raw(), burst(20), burst(100), rounds=5, ends_at=ends_at)
     raw, ours = least(found["raw"]), least(found["ours"])
     return {"CPU time of a request": raw["cpu_ms"] / ours["cpu_ms"], REQUESTS_S: raw["each_s"] / ours["each_s"]}
 

@@ -71,7 +71,7 @@ MUTANTS = (
            "if false then put_value(",
            settle.test_answers_of_all_runs_complete_a_request_without_stages),
     Mutant("first=n is forgotten", "return head.first ~= nil and head.answered >= head.first and is_met(head)",
-           "return false", policy.test_first_ends_the_others_as_skipped_running_ones_too),
+           "return false", policy.test_first_ends_the_others_as_skipped_running_ones_too, random=False),
     Mutant("first=n ignores what is required", "head.answered >= head.first and is_met(head)",
            "head.answered >= head.first", policy.test_first_waits_for_what_is_required, random=False),
     Mutant("min_ok ends collecting", "elseif ends_early(head) or is_impossible(head) then",
