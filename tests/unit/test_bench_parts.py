@@ -31,6 +31,7 @@ from benchmarks.plot import draw
 from benchmarks.recorded import Part, better, fallen, hold
 from benchmarks.report import Bars, Finding, Lines, Measured, number
 from benchmarks.running import Benchmark, run
+from benchmarks.start import Program
 from benchmarks.turns import in_rounds
 from benchmarks.venvs import NotInstalled, python_of, version_of
 from benchmarks.waits import raw_takes_s
@@ -59,6 +60,12 @@ class AsksForNothing:
 def test_what_is_asked_often_in_one_turn_is_told_for_one_request() -> None:
     for times in (1, 40):
         assert wide.asked(AsksForNothing(), times, ends_at=7.0) == {"took_s": 2.0, "cpu_s": 1.0}
+
+
+def test_programs_find_their_modules_compiled_as_users_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    program = Program("p", (sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"))
+    assert program.turn()["said"] == program.turn(os.environ)["said"] == "False\n"
 
 
 # What is made of figures ------------------------------------------------------------------------------------------
