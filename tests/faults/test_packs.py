@@ -17,9 +17,8 @@ SHORT_MS = 0.1
 @pytest.fixture
 def engine(engine: Engine) -> Engine:
     """One whose ledger knows that all of them are short, as if each had run before."""
-    tasks = [collector.task.name for collector in misbehaving_app.collectors.registry.collectors.values()]
-    for shard in engine.collectors.client.ledger.shards:
-        engine.ledger_client.hset(f"{shard}:times", mapping=dict.fromkeys(tasks, SHORT_MS))
+    declared = misbehaving_app.collectors.registry.collectors
+    engine.know(SHORT_MS, *(collector.task.name for collector in declared.values()))
     return engine
 
 

@@ -55,6 +55,11 @@ class Engine:
         self.ledger_client = redis.Redis.from_url(setup.ledger_url)
         self._workers: list[subprocess.Popen[bytes]] = []
 
+    def know(self, run_ms: float, *tasks: str) -> None:
+        """Let the ledger know how long these tasks take, as if it had seen them."""
+        for shard in self.collectors.client.ledger.shards:
+            self.ledger_client.hset(f"{shard}:times", mapping=dict.fromkeys(tasks, run_ms))
+
     def env(self, **more: str) -> dict[str, str]:
         """The environment in which a process sees this engine."""
         return {

@@ -103,9 +103,7 @@ def test_a_worker_child_killed_in_a_stage(engine: Engine, stage: str) -> None:
 
 @pytest.mark.parametrize("stage", EACH_STAGE)
 def test_a_worker_child_killed_in_a_stage_in_place_costs_no_lease(engine: Engine, stage: str) -> None:
-    tasks = [declared.task.name for declared in engine.collectors.registry.stages.values()]
-    for shard in engine.collectors.client.ledger.shards:
-        engine.ledger_client.hset(f"{shard}:times", mapping=dict.fromkeys(tasks, SHORT_MS))
+    engine.know(SHORT_MS, *(declared.task.name for declared in engine.collectors.registry.stages.values()))
     engine.worker("prefork")
     request = engine.collectors.request(f"{stage}-dies", deadline=15, only=["steady"])
     report = request.wait()

@@ -31,11 +31,8 @@ class Packs:
 
     def know(self, run_ms: float, *names: str) -> None:
         """Let the ledger know how long these collectors take, as if it had seen them."""
-        ledger, declared = self.collectors.client.ledger, self.collectors.registry.collectors
-        for shard in ledger.shards:
-            self.engine.ledger_client.hset(
-                f"{shard}:times", mapping={declared[name].task.name: run_ms for name in names}
-            )
+        declared = self.collectors.registry.collectors
+        self.engine.know(run_ms, *(declared[name].task.name for name in names))
 
     def ask(self, *names: str, topic: str = "pack", deadline: float = 40, **options: Any) -> Request:
         return self.collectors.request(topic, only=names, deadline=deadline, **options)

@@ -96,7 +96,7 @@ def test_what_is_opened_again_while_somebody_looks_is_counted(
     project: Collectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks saw that it had ended, and tells so after it was tried again."""
-    opened, get = OpenRequests(project, 2), Collectors.get
+    opened, is_open = OpenRequests(project, 2), OpenRequests._is_open
     ended = opened.ask(project.request, "gated", deadline=1)
     ended.wait(WAIT_S)
     is_looked, look_on, is_retried, retry_on = (threading.Event() for _ in range(4))
@@ -106,17 +106,16 @@ def test_what_is_opened_again_while_somebody_looks_is_counted(
         assert retry_on.wait(WAIT_S)
         ended.retry(deadline=60)
 
-    def slow_look(self: Collectors, request_id: str) -> Request:
-        found = get(self, request_id)
-        assert found.is_final
+    def slow_look(self: OpenRequests, request_id: str) -> bool:
+        seen = is_open(self, request_id)
         is_looked.set()
         assert look_on.wait(WAIT_S)
-        return _Final()  # type: ignore[return-value]
+        return seen
 
     with ThreadPoolExecutor() as threads:
         again = threads.submit(opened.again, ended, slow_retry)
         assert is_retried.wait(WAIT_S)
-        monkeypatch.setattr(Collectors, "get", slow_look)
+        monkeypatch.setattr(OpenRequests, "_is_open", slow_look)
         third = threads.submit(opened.ask, project.request, "gated")
         try:
             assert is_looked.wait(WAIT_S)
@@ -128,9 +127,3 @@ def test_what_is_opened_again_while_somebody_looks_is_counted(
         with pytest.raises(TooMany):
             third.result(WAIT_S)
             opened.ask(project.request, "gated")
-
-
-class _Final:
-    """What was seen of a request before it was tried again."""
-
-    is_final = True

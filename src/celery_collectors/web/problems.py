@@ -66,8 +66,8 @@ def handle_problems(app: FastAPI) -> None:
 
 async def _ours(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
-    return problem(status, str(error), headers, error=type(error).__name__)
+    answer = problem(status, str(error), error=type(error).__name__)
+    return later(answer) if status in (429, 503) else answer
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
