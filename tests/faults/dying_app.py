@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from celery_collectors import ChordResult, Collectors, chord, current
 from tests.faults.crash_points import FOLDER, Crash
 from tests.integration.apps import make_app
 
-app = make_app("dying_app")
+env: Mapping[str, str] = globals().get("env", os.environ)  # of its own where many copies live in one process
+app = make_app("dying_app", env)
 collectors = Collectors(app)
-crash = Crash(os.environ)
+crash = Crash(env)
 LINES = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(300)]  # too large to stay in the ledger
 
 
 def note(word: str, what: str = "") -> None:
     """Append a line to this app's notes; a short one is written whole or not at all."""
-    with Path(os.environ[FOLDER], word).open("ab", buffering=0) as notes:
+    with Path(env[FOLDER], word).open("ab", buffering=0) as notes:
         notes.write(f"{what}\n".encode())
 
 
@@ -84,7 +85,7 @@ def many(topic: str) -> list[str]:
     return [context.name]
 
 
-for _number in range(int(os.environ.get("DYING_APP_MANY", "0"))):
+for _number in range(int(env.get("DYING_APP_MANY", "0"))):
     collectors.collector(name=f"many{_number}", topics="many")(many)
 
 

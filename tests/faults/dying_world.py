@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
-from threading import Lock
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 from celery_collectors import Collectors
 from celery_collectors.events import Event
@@ -22,9 +19,7 @@ from tests.integration.apps import SESSION, on_the_broker, session
 from tests.integration.conftest import ROOT, Engine, _delete, until
 
 MODULE = "tests.faults.dying_app"
-SESSION_WORD = session()  # as it is while no world is being made
 _numbers = count(1)
-_one_at_a_time = Lock()  # the environment is one for all threads
 
 
 class World:
@@ -41,17 +36,14 @@ class World:
     def __init__(
         self, engine: Engine, point: str = "", who: str = "child", *, many: int = 0, **settings: float
     ) -> None:
-        word = f"{SESSION_WORD}-{next(_numbers)}"
+        word = f"{session()}-{next(_numbers)}"
         self._engine = engine
         self.folder = engine.notes / word
         self.folder.mkdir()
         mine = {crash_points.POINT: point, crash_points.WHO: who, crash_points.FOLDER: str(self.folder), SESSION: word}
         mine["DYING_APP_MANY"] = str(many)
         self._env = mine | {f"COLLECTORS_{name.upper()}": str(value) for name, value in settings.items()}
-        # A client that asks from here does not die.
-        with _one_at_a_time, patch.dict(os.environ, self._env | {crash_points.POINT: ""}):
-            self.app = _copy_of_the_app()
-            self._on_the_broker = on_the_broker("dying_app")
+        self.app = _copy_of_the_app(self._env | {crash_points.POINT: ""})  # a client that asks from here does not die
         self.collectors: Collectors = self.app.collectors
         self.collectors.configure(ledger=engine.setup.ledger_url, **settings)
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -81,7 +73,10 @@ class World:
     def struck_at(self) -> float:
         """Wait until somebody has died at the point; when that was, in seconds since 1970."""
         path = self.folder / crash_points.STRUCK
-        until(path.exists, f"a process dies {self._env[crash_points.POINT]}", 60)
+        try:
+            until(path.exists, f"a process dies {self._env[crash_points.POINT]}", 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its processes said:\n{self.logs()}") from None
         return path.stat().st_mtime
 
     def forget_notes(self) -> None:
@@ -107,7 +102,7 @@ class World:
         self.collectors.close()
         if self._engine.setup.broker_url.startswith("amqp"):
             with self._engine.connection() as connection:
-                _delete(connection.default_channel, *self._on_the_broker)
+                _delete(connection.default_channel, *on_the_broker("dying_app", self._env))
 
 
 @contextmanager
@@ -120,11 +115,13 @@ def world(engine: Engine, point: str = "", who: str = "child", **options: Any) -
         found.close()
 
 
-def _copy_of_the_app() -> ModuleType:
+def _copy_of_the_app(env: Mapping[str, str]) -> ModuleType:
+    """The environment is one for all threads, and others of them are starting processes, so a copy is told its own."""
     spec = importlib.util.find_spec(MODULE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    module.__dict__["env"] = env
     spec.loader.exec_module(module)
     return module
 

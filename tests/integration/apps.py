@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from celery import Celery
 
@@ -11,20 +12,21 @@ from tests.servers import redis
 SESSION = "COLLECTORS_TEST_SESSION"  # a word in every queue, exchange and key; workers inherit it
 
 
-def session() -> str:
+def session(env: Mapping[str, str] = os.environ) -> str:
     """This session's word."""
-    return os.environ.get(SESSION, "alone")
+    return env.get(SESSION, "alone")
 
 
-def on_the_broker(name: str) -> tuple[list[str], list[str]]:
+def on_the_broker(name: str, env: Mapping[str, str] = os.environ) -> tuple[list[str], list[str]]:
     """The queues and the exchanges of an app and its workers."""
-    queues = [f"collectors.{name}-{session()}.v1", f"celery.{name}-{session()}"]
-    return queues, [*queues, f"{queues[1]}.pidbox", f"reply.{queues[1]}.pidbox", f"celeryev.{name}-{session()}"]
+    own = f"{name}-{session(env)}"
+    queues = [f"collectors.{own}.v1", f"celery.{own}"]
+    return queues, [*queues, f"{queues[1]}.pidbox", f"reply.{queues[1]}.pidbox", f"celeryev.{own}"]
 
 
-def make_app(name: str) -> Celery:
+def make_app(name: str, env: Mapping[str, str] = os.environ) -> Celery:
     """An app that shares nothing with what else may use the same servers."""
-    app = Celery(f"{name}-{session()}")
+    app = Celery(f"{name}-{session(env)}")
     app.conf.update(
         task_default_queue=f"celery.{app.main}",
         control_exchange=f"celery.{app.main}",
