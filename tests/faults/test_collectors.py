@@ -140,19 +140,20 @@ def test_a_poison_run_is_lost_after_its_crash_cap_and_takes_no_neighbour_with_it
     assert engine.noted("neighbour") == 6
 
 
+@pytest.mark.promise(4)
 @pytest.mark.matrix
 @pytest.mark.setups("embedded")
 def test_a_poison_run_ends_a_whole_worker_of_threads(engine: Engine, matrix: Matrix) -> None:
     """A thread can't die alone. Whoever starts the worker again gets the neighbours' answers all the same.
 
-    They are asked for after the first time: whom it strikes three times is lost with it.
+    Whom it has struck twice is not beside it the third time.
     """
+    neighbours = [ask(engine, "neighbour", deadline=200)]
     poison = ask(engine, "is_killed", deadline=200)
-    neighbours = list[Request]()
+    neighbours.append(ask(engine, "neighbour", deadline=200))
     for _ in range(3):
         died = engine.worker("threads", 4, wait=False, app=APP)
         until(lambda died=died: died.poll() is not None, "the worker dies of it", 60)
-        neighbours = neighbours or [ask(engine, "neighbour", deadline=200) for _ in range(2)]
     engine.worker("threads", 4, app=APP)
     lost = judge(poison, right(lambda report: assert_equal(report.outcomes["is_killed"].state, "lost")))
     alive = [judge(one, right(lambda r: assert_equal(r.outcomes["neighbour"].state, "ok"))) for one in neighbours]

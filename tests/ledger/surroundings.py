@@ -110,8 +110,9 @@ class Surroundings(RuleBasedStateMachine):
         self.broker = []
 
     def _start(self, order: Order, process: str, token: str, lost_reply: bool) -> None:
-        grant = self.world.ledger.start(order, owner=process, worker=process, token=token)
-        self._check_start(order, token, grant)
+        alone = not any(held.alone for held, holder in self.running if holder == process)
+        grant = self.world.ledger.start(order, owner=process, worker=process, token=token, alone=alone)
+        self._check_start(order, token, grant, alone)
         if lost_reply:
             self.asked.append((order, process, token))
         if grant.go:
@@ -123,13 +124,13 @@ class Surroundings(RuleBasedStateMachine):
         for lost in (True, False) if lost_reply else (False,):
             grants = self.world.ledger.start_together(unique, owner=process, worker=process, token=token)
             for order, grant in zip(unique, grants, strict=True):
-                self._check_start(order, token, grant)
+                self._check_start(order, token, grant, alone=False)
                 if grant.go:
                     self._begun(grant, process, lost)
             self.laws()
 
-    def _check_start(self, order: Order, token: str, grant: Grant) -> None:
-        """It starts exactly when it may: nobody has it, and it is wanted."""
+    def _check_start(self, order: Order, token: str, grant: Grant, alone: bool) -> None:
+        """It starts exactly when it may: nobody has it, it is wanted, and may go with what else is there."""
         before = self.before.get(order.request_id)
         record = before and before.records.get(order.ref)
         if before is None or record is None:
@@ -142,8 +143,11 @@ class Surroundings(RuleBasedStateMachine):
         named = order.generation, order.delivery
         wanted = wanted and named == (before.generation, record["delivery"])
         same = record["state"] == "running" and record["token"] == token
-        assert grant.go == (wanted and (record["state"] == "queued" or same)), (grant, record)
+        goes_alone = 0 < record["crashes"] == self.world.settings.crash_cap - 1
+        may_begin = record["state"] == "queued" and (alone or not goes_alone)
+        assert grant.go == (wanted and (may_begin or same)), (grant, record)
         if grant.go:
+            assert grant.alone == goes_alone
             assert grant.attempt == record["attempt"] + (not same)
             assert grant.step == record.get("step", 0)
 

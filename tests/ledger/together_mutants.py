@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ledger import test_advance as advance
+from tests.ledger import test_alone as alone
 from tests.ledger import test_along as along
 from tests.ledger import test_claim as claim
 from tests.ledger import test_together as together
@@ -64,4 +65,24 @@ ALONG = (
            along.test_what_comes_too_late_to_begin_is_due, random=False),
 )  # fmt: skip
 
-MUTANTS = (*TOGETHER, *ALONG)
+ALONE = (
+    Mutant("nothing goes alone", "return rec.crashes > 0 and rec.crashes + 1 >= A.crash_cap", "return false",
+           alone.test_a_process_takes_one_at_a_time, random=False),
+    Mutant("what is fresh goes alone", "return rec.crashes > 0 and rec.crashes + 1 >= A.crash_cap",
+           "return rec.crashes + 1 >= A.crash_cap",
+           alone.test_where_the_first_crash_is_the_last_nothing_goes_alone, random=False),
+    Mutant("what crashed once goes alone", "rec.crashes > 0 and rec.crashes + 1 >= A.crash_cap", "rec.crashes > 0",
+           alone.test_before_its_last_chance_it_goes_in_company, random=False),
+    Mutant("it is refused though nothing is there", "if alone and not A.alone then", "if alone then",
+           alone.test_a_process_takes_one_at_a_time, random=False),
+    Mutant("refused it does not come again", "      give_back(head, ref, rec)\n", "",
+           alone.test_one_that_is_refused_comes_again_after_a_pause_that_grows, random=False),
+    Mutant("nobody is told that it goes alone", "  granted.alone = alone or nil\n", "",
+           alone.test_a_process_takes_one_at_a_time, random=False),
+    Mutant("the pause does not grow", "PAUSE_MS * 2 ^ (times - 1)", "PAUSE_MS",
+           alone.test_one_that_is_refused_comes_again_after_a_pause_that_grows, random=False),
+    Mutant("nobody says what it waited for", "  if not by then\n", "  if false then\n",
+           alone.test_at_the_deadline_the_error_says_what_it_waited_for, random=False),
+)  # fmt: skip
+
+MUTANTS = (*TOGETHER, *ALONG, *ALONE)

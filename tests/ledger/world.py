@@ -140,11 +140,18 @@ class World:
         return Order(**self.order(request_id, ref) | named)
 
     def start(
-        self, request_id: str, ref: str = "0", *, process: str = "p1", token: str | None = None, **changes: Any
+        self,
+        request_id: str,
+        ref: str = "0",
+        *,
+        process: str = "p1",
+        token: str | None = None,
+        alone: bool = True,
+        **changes: Any,
     ) -> Grant:
         token = token or f"token-{next(self._numbers)}"
         order = self.order(request_id, ref, **changes)
-        return self.ledger.start(order, owner=process, worker=process, token=token)
+        return self.ledger.start(order, owner=process, worker=process, token=token, alone=alone)
 
     def start_again(self, order: Order, process: str = "p1") -> Grant:
         """Start what an order calls for."""

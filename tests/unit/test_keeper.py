@@ -1,11 +1,17 @@
-"""The keeper outlives whatever one renewal meets: a process whose keeper died would lose every later run."""
+"""The keeper outlives whatever one renewal meets, and knows whether something goes alone here.
+
+A process whose keeper died would lose every later run.
+"""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-from celery_collectors.ledger import Held
+import pytest
+
+from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.ledger import Grant, Held
 from celery_collectors.worker.keeper import Keeper
 
 
@@ -30,3 +36,57 @@ def test_an_unforeseen_error_does_not_end_it() -> None:
     keeper = Keeper(ledger, "me", renew_s=0.01)
     keeper.hold(Held(request_id="r", ref="0", generation=1, attempt=1), lambda _: None)
     assert ledger.renewed.wait(5)
+
+
+def granted(ref: str, *, go: bool = True, alone: bool = True) -> Grant:
+    return Grant(go=go, request_id="r", ref=ref, generation=1, attempt=3, alone=alone)
+
+
+def fetch(keeper: Keeper, grant: Grant) -> bool:
+    """Fetch something; return whether the ledger was told that nothing here goes alone."""
+    told: list[bool] = []
+    assert keeper.fetch(lambda alone: told.append(alone) or grant) is grant
+    return told[0]
+
+
+def test_what_goes_alone_keeps_others_out_until_it_is_dropped() -> None:
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    first = granted("0")
+    assert fetch(keeper, first)
+    assert not fetch(keeper, granted("1", go=False))
+    keeper.drop(granted("2").held)
+    assert not fetch(keeper, granted("1", go=False)), "what was dropped was another"
+    keeper.drop(first.held)
+    assert fetch(keeper, granted("1"))
+
+
+@pytest.mark.parametrize("grant", [granted("0", go=False), granted("0", alone=False)])
+def test_what_was_refused_or_goes_in_company_keeps_nobody_out(grant: Grant) -> None:
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    assert fetch(keeper, grant)
+    assert fetch(keeper, granted("1"))
+
+
+def test_a_ledger_that_is_away_keeps_nobody_out() -> None:
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+
+    def away(_: bool) -> Grant:
+        raise LedgerUnavailable("away")
+
+    with pytest.raises(LedgerUnavailable):
+        keeper.fetch(away)
+    assert fetch(keeper, granted("1"))
+
+
+def test_two_that_ask_at_the_same_time_are_not_both_told_that_nothing_is_there() -> None:
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    told: list[bool] = []
+
+    def ask(alone: bool) -> Grant:
+        told.append(alone)
+        if len(told) == 1:
+            keeper.fetch(ask)
+        return granted(str(len(told)), go=alone)
+
+    keeper.fetch(ask)
+    assert told == [True, False]

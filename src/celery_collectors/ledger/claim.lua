@@ -60,7 +60,7 @@ local function over(head) -- the request's own timer
       type = 'Timeout', kind = 'system', retryable = true,
       message = 'the ' .. ref .. ' stage did not finish in the time given to the stages'
         .. (rec.error and '; its last attempt failed: ' .. rec.error.message or '')
-        .. (rec.state == 'queued' and returned(rec) and '; ' .. nobody_knows(rec) or ''),
+        .. (rec.state == 'queued' and returned(rec) and '; ' .. why_returned(rec) or ''),
     }, reply)
   elseif REQUEST_ENDED[head.state] then
     due_no_more(head.id)

@@ -83,14 +83,18 @@ end
 
 local function seconds(ms) return string.format('%.1f s', ms / 1000) end
 
-local function nobody_knows(rec)
-  return 'no worker that was given it knows the task ' .. rec.task .. ' (the last was ' .. returned(rec).by
+local function why_returned(rec)
+  local by = returned(rec).by
+  if not by then
+    return string.format('its process died %d times, so it goes alone, and its turn did not come in time', rec.crashes)
+  end
+  return 'no worker that was given it knows the task ' .. rec.task .. ' (the last was ' .. by
     .. '): start workers that have the newest version of the app'
 end
 
 local function closing_error(head, rec, state)
   if state == 'timed_out' and rec.state == 'queued' and returned(rec) then
-    return { type = 'Timeout', kind = 'system', message = nobody_knows(rec), retryable = true }
+    return { type = 'Timeout', kind = 'system', message = why_returned(rec), retryable = true }
   end
   if state == 'timed_out' then
     local message

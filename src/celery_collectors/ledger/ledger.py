@@ -33,7 +33,9 @@ class Ledger(Asking, Storing):
 
     # Workers --------------------------------------------------------------------------------------
 
-    def start(self, order: Mapping[str, Any] | Order, *, owner: str, worker: str, token: str) -> Grant:
+    def start(
+        self, order: Mapping[str, Any] | Order, *, owner: str, worker: str, token: str, alone: bool = True
+    ) -> Grant:
         """Ask for a run or stage: go with a lease, or not with the reason.
 
         Args:
@@ -41,14 +43,18 @@ class Ledger(Asking, Storing):
             owner: Names this process; a lease is its hold.
             worker: Names the worker for people.
             token: Unique to this call, so that asking again after a lost reply gives the same answer.
+            alone: Whether this process has nothing that goes alone. What the next crash would end does; with another
+                such one beside it, it is refused, and called for again a little later.
         """
-        text, given = self._start([order], owner, worker, token)
+        text, given = self._start([order], owner, worker, token, alone=alone)
         return msgspec.structs.replace(msgspec.msgpack.decode(text, type=Grant), given=given)
 
     def start_together(
         self, orders: Sequence[Mapping[str, Any] | Order], *, owner: str, worker: str, token: str
     ) -> list[Grant]:
         """Ask for several runs of one request, all called for by one message, as :meth:`start` asks for each.
+
+        What goes alone is called for again by a message of its own.
 
         Args:
             orders: Which; all of one generation, delivery and stamp.
@@ -57,7 +63,7 @@ class Ledger(Asking, Storing):
         Returns:
             The grants, in the order asked.
         """
-        text, given = self._start(orders, owner, worker, token)
+        text, given = self._start(orders, owner, worker, token, alone=False)
         if len(orders) == 1:
             return [msgspec.structs.replace(msgspec.msgpack.decode(text, type=Grant), given=given)]
         shared = msgspec.msgpack.decode(text)
@@ -65,9 +71,10 @@ class Ledger(Asking, Storing):
         return [msgspec.convert(shared | one, Grant) for one in each]
 
     def _start(
-        self, orders: Sequence[Mapping[str, Any] | Order], owner: str, worker: str, token: str
+        self, orders: Sequence[Mapping[str, Any] | Order], owner: str, worker: str, token: str, *, alone: bool
     ) -> tuple[bytes, tuple[bytes | None, ...]]:
         arguments = _together(orders) | self.who(owner, worker, token)
+        arguments |= {"alone": alone, "crash_cap": self._settings.crash_cap}
         return self._granted("start", arguments["request_id"], arguments)
 
     def who(self, owner: str, worker: str, token: str) -> dict[str, Any]:
@@ -215,9 +222,7 @@ class Ledger(Asking, Storing):
             order: Which, as its message named it.
             worker: The worker, for the error if none knows it.
         """
-        pauses = {"pause_ms": 500, "pause_cap_ms": 5000}
-        arguments = _named(order) | pauses | {"worker": worker}
-        return self._reply("unregistered", order["request_id"], arguments, Reply)
+        return self._reply("unregistered", order["request_id"], _named(order) | {"worker": worker}, Reply)
 
     def published(self, orders: Iterable[Order]) -> None:
         """Record that the broker has confirmed these messages."""

@@ -57,9 +57,22 @@ local function waits_no_more(head, ref, rec)
   end
 end
 
--- What workers said of it that do not know its task, since it was queued.
+-- Why workers that were given its message did not run it, since it was queued.
 local function returned(rec)
   return rec.returned and rec.returned.at >= rec.queued_at and rec.returned or nil
+end
+
+-- It comes again by itself, after a pause that grows: perhaps there is something to be done first, or there are many.
+-- `by` names the worker that does not know its task; else it goes alone, and another such one was there.
+local PAUSE_MS, LONGEST_PAUSE_MS = 500, 5000
+local function give_back(head, ref, rec, by)
+  local before = returned(rec)
+  local times = before and before.times + 1 or 1
+  rec.returned = { times = times, by = by, at = NOW, stamp = A.stamp or 0 }
+  put_rec(head.id, ref, rec)
+  waits_no_more(head, ref, rec)
+  local pause = math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ^ (times - 1))
+  due_at(member(head.id, ref), math.min(NOW + pause, rec.expires_at or math.huge))
 end
 
 local function forget(head, ref, rec) -- nothing is due for it any more

@@ -20,7 +20,7 @@ for _, sent in ipairs(A.orders) do
     drop_recs(head.id, { sent.ref })
     due_no_more(member(head.id, sent.ref))
   elseif current and returned(rec) and (sent.stamp or 0) <= returned(rec).stamp then
-    count = count + 1 -- a worker has had it meanwhile, and does not know its task: unregistered.lua has it come again
+    count = count + 1 -- a worker has had it meanwhile, and did not run it: it comes again by itself
   elseif current and rec.state == 'queued' and not handed_out_later(head, sent, rec) then
     if rec.expires_at then
       due_at(member(head.id, sent.ref), rec.expires_at)

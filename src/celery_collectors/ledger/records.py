@@ -142,7 +142,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     small: the value of the stage before it, or of each run in the order asked, ``None`` for one that has none.
     ``asked`` is the stored call of a chord's callback that goes on in place, for which there is no message. ``then``
     are the stages after one that goes on in place, as far as they are known to be short: whoever has this grant may
-    run them one after another (see :meth:`along`), and commit all of them by one ``settle_together``.
+    run them one after another (see :meth:`along`), and commit all of them by one ``settle_together``. ``alone`` says
+    that its next crash would be its last: no other such one may be in the same process.
     """
 
     go: bool
@@ -166,6 +167,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     asked: str = ""
     given: tuple[bytes | None, ...] = ()
     then: tuple[Then, ...] = ()
+    alone: bool = False
 
     def along(self, then: Then, given: tuple[bytes | None, ...]) -> Grant:
         """This grant, as it would be for a stage that is run along with it, made from what the one before gave."""

@@ -1,8 +1,11 @@
 -- start: a worker asks for a run or stage, or for several runs of one request. Go, with a lease; or not, with the
 -- reason.
--- Promise: one owner at a time; never for what is settled, superseded, cancelled or past its time.
+-- Promise: one owner at a time; never for what is settled, superseded, cancelled or past its time. What the next
+-- crash would end goes alone: where the process has another such one it is put off, so that no source which kills its
+-- process takes others along for good.
 -- Asking again with the same token (after a lost reply) gives the same answer, unless it was ended meanwhile.
--- A: request_id, refs, generation, delivery, stamp (optional), owner, worker, token, lease_ms, grace_ms
+-- A: request_id, refs, generation, delivery, stamp (optional), owner, worker, token, lease_ms, grace_ms, crash_cap,
+--    alone (whether the process has no other that goes alone)
 load(A.request_id, A.refs)
 local head = get_head(A.request_id)
 
@@ -40,13 +43,24 @@ local function reason_against(ref, rec)
   return rec.state == 'retrying' and 'not due' or nil
 end
 
+local function goes_alone(rec) return rec.crashes > 0 and rec.crashes + 1 >= A.crash_cap end
+
 local function start(ref, granting)
   local rec = head and get_rec(head.id, ref)
   if not rec then return { go = false, ref = ref, reason = 'unknown' } end
   local reason = reason_against(ref, rec)
   if reason then return { go = false, ref = ref, reason = reason, state = rec.state } end
-  if rec.state ~= 'running' then begin(head, ref, rec, A) end
-  return granting(head, ref, rec)
+  local alone = goes_alone(rec)
+  if rec.state ~= 'running' then
+    if alone and not A.alone then
+      give_back(head, ref, rec)
+      return { go = false, ref = ref, reason = 'goes alone', state = rec.state }
+    end
+    begin(head, ref, rec, A)
+  end
+  local granted = granting(head, ref, rec)
+  granted.alone = alone or nil
+  return granted
 end
 
 if #A.refs == 1 then

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 def fetch(process: Process, order: Mapping[str, Any]) -> Grant | None:
     """Ask the ledger for what a message announced; ``None`` if there is nothing to do."""
-    grant = process.ledger.start(order, owner=process.owner, worker=process.worker, token=new_token())
+    who = {"owner": process.owner, "worker": process.worker, "token": new_token()}
+    grant = process.keeper.fetch(lambda alone: process.ledger.start(order, **who, alone=alone))
     if not grant.go:
         log.info("%s %s is not run: %s", order["request_id"], order["ref"], grant.reason)
         return None

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from celery_collectors.errors import LedgerUnavailable
-from celery_collectors.ledger import Held, Ledger
+from celery_collectors.ledger import Grant, Held, Ledger
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,28 @@ class Keeper:
         self._renew_s = renew_s
         self._held: dict[Held, Callable[[str], None]] = {}
         self._changed = threading.Condition()
+        self._turn_alone = threading.Lock()
+        self._alone: Held | None = None
         self._thread: threading.Thread | None = None
+
+    def fetch(self, ask: Callable[[bool], Grant]) -> Grant:
+        """Ask the ledger for a lease; what goes alone keeps others that do so out, until it is dropped.
+
+        Args:
+            ask: Asks, and is told whether nothing that goes alone is here.
+        """
+        if not self._turn_alone.acquire(blocking=False):
+            return ask(False)
+        goes_alone = False
+        try:
+            grant = ask(True)
+            goes_alone = grant.go and grant.alone
+        finally:
+            if not goes_alone:
+                self._turn_alone.release()
+        if goes_alone:
+            self._alone = grant.held
+        return grant
 
     def hold(self, held: Held, on_gone: Callable[[str], None]) -> None:
         """Keep a lease; ``on_gone(reason)`` is called, once, when the ledger says to stop."""
@@ -52,6 +73,9 @@ class Keeper:
         with self._changed:
             for one in held:
                 self._held.pop(one, None)
+            if self._alone in held:
+                self._alone = None
+                self._turn_alone.release()
             self._changed.notify_all()
 
     def wait_until_empty(self, *, while_true: Callable[[], bool] = lambda: True) -> None:
