@@ -55,3 +55,13 @@ def test_a_worker_that_could_not_work_ends_with_a_sentence(warm: Shell, variable
     warm.variables.update(variables)
     done = warm.start("-A", "shop", "worker", program=CELERY).done()
     assert (done.code, words in done.err) == (1, True), done.err
+
+
+def test_a_worker_of_other_settings_than_its_ledger_ends_with_a_sentence(warm: Shell, ledger_url: str) -> None:
+    """It would take messages away from those that can work."""
+    warm.variables |= {"COLLECTORS_LEDGER": ledger_url, "COLLECTORS_BROKER": ledger_url}
+    assert warm.start("-A", "shop", "collectors", "requests", "list", program=CELERY).done().code == 0
+    warm.variables["COLLECTORS_SHARDS"] = "3"
+    done = warm.start("-A", "shop", "worker", program=CELERY).done()
+    assert (done.code, "set COLLECTORS_SHARDS=4, or use another" in done.err) == (1, True), done.err
+    assert "Traceback" not in done.err

@@ -1,12 +1,15 @@
-"""A fleet's sweepers: one has work with it, and the others cost nothing to speak of."""
+"""A fleet's sweepers: one has work with it, and the others cost nothing to speak of; what keeps one from it is said."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import pytest
 from celery import Celery
 from redis import Redis
 
+from celery_collectors.ledger import Ledger
 from celery_collectors.registry import Registry
 from celery_collectors.settings import Settings
 from celery_collectors.worker.process import Process, Runtime
@@ -14,8 +17,8 @@ from celery_collectors.worker.sweeper import Sweeper
 from tests.unit.test_bounded import until
 
 
-def sweeper(ledger_url: str, prefix: str) -> Sweeper:
-    app, settings = Celery("swept", broker="memory://"), Settings(prefix=prefix)
+def sweeper(ledger_url: str, prefix: str, **changes: Any) -> Sweeper:
+    app, settings = Celery("swept", broker="memory://"), Settings(**{"prefix": prefix} | changes)
     runtime = Runtime(app, Registry(), settings=lambda: settings, ledger_url=lambda: ledger_url)
     return Sweeper(Process(runtime), None)
 
@@ -57,3 +60,20 @@ def test_one_s_turn_becomes_another_s_when_it_is_over(ledger_client: Redis, ledg
         )
 
     until(is_other_s)
+
+
+def test_a_ledger_of_other_settings_is_said_once(
+    ledger_client: Redis, ledger_url: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where another has taken its place while the worker ran."""
+    Ledger(ledger_client, Settings(prefix=prefix)).shards  # noqa: B018 - fixed
+    other = sweeper(ledger_url, prefix, shards=3, sweep_s=0.01)
+    sweeps = []
+    other.sweep = lambda: (sweeps.append(1), Sweeper.sweep(other))
+    other.start()
+    until(lambda: len(sweeps) > 3)
+    other.stop()
+    other.join(5)
+    (said,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "set COLLECTORS_SHARDS=4, or use another COLLECTORS_PREFIX" in said.getMessage()
+    assert said.exc_info is None

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from typing import Any
 
@@ -14,9 +15,8 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from celery_collectors.dispatch import our_queue
-from celery_collectors.errors import CollectorsError, ConfigurationError
+from celery_collectors.errors import CollectorsError, ConfigurationError, LedgerUnavailable
 from celery_collectors.ledger import Held, Ledger, WorkerBeat
-from celery_collectors.settings import redis_url
 from celery_collectors.worker.call import heed
 from celery_collectors.worker.damaged import guard
 from celery_collectors.worker.deaths import Reporter, note_unregistered, survive, watch
@@ -87,9 +87,16 @@ def install(runtime: Runtime, is_ours: Callable[[Any], bool]) -> None:
 
 
 def refuse_what_can_not_work(runtime: Runtime) -> None:
-    """End a worker that would have no ledger before it starts, with one sentence instead of Celery's traceback."""
+    """End a worker without a ledger, or with one of other settings, by one sentence instead of Celery's traceback.
+
+    It would take messages from those that can work. A ledger that is away may still come.
+    """
     try:
-        redis_url(runtime.ledger_url())
+        ledger = Ledger.from_url(runtime.ledger_url(), runtime.settings, patience_s=0)
+        with closing(ledger.client):
+            ledger.shards  # noqa: B018 - the first use checks them
+    except LedgerUnavailable:
+        return
     except ConfigurationError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from celery_collectors.dispatch import PRIORITIES
-from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.errors import LedgerMismatchError, LedgerUnavailable
 from celery_collectors.ledger import Ledger, Order, WorkerBeat
 from celery_collectors.worker.process import Process
 from celery_collectors.worker.remover import Remover
@@ -51,17 +51,17 @@ class Sweeper(threading.Thread):
 
     def run(self) -> None:
         """Sweep until :meth:`stop`."""
-        away = False
+        waits_for = ""
         while not self._stop_asked.is_set():
             try:
                 self.sweep()
-                if away:
+                if waits_for:
                     log.warning("the ledger is back")
-                away = False
-            except LedgerUnavailable as error:
-                if not away:
+                waits_for = ""
+            except (LedgerUnavailable, LedgerMismatchError) as error:
+                if waits_for != type(error).__name__:
                     log.error("sweeping waits: %s", error)
-                away = True
+                waits_for = type(error).__name__
             except Exception:
                 log.exception("a sweep failed; the next one follows")
             self._stop_asked.wait(self._process.settings.sweep_s)
