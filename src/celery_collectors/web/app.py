@@ -18,6 +18,7 @@ from celery_collectors.web.declared import Declared
 from celery_collectors.web.face import Face, Limits
 from celery_collectors.web.flower import Flower
 from celery_collectors.web.guard import Guard
+from celery_collectors.web.heads import Heads
 from celery_collectors.web.health import Counted, Health
 from celery_collectors.web.keys import Keys
 from celery_collectors.web.list_stream import ListStream
@@ -81,6 +82,7 @@ def create_app(
     app.include_router(ListStream(face).routes())
     app.include_router(RequestPage(face, look, Flower.at(flower) if flower else None).routes())
     app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(Heads)
     app.add_middleware(Guard, keys=keys, hosts=hosts, body_bytes=limits.body_bytes)
     app.add_middleware(ProblemPages, look=look)
     app.add_middleware(Counted, registry=health.registry)  # outside of the guard: whom that refuses is counted, too

@@ -34,8 +34,6 @@ class Health:
         router = APIRouter(tags=["health"])
         router.add_api_route("/healthz", self.live, response_model=None, responses=_text("It lives."))
         router.add_api_route("/readyz", self.ready, response_model=bodies.Ready, responses=refusals(503))
-        for path, endpoint in (("/healthz", self.live), ("/readyz", self.ready)):  # as many a probe asks
-            router.add_api_route(path, endpoint, methods=["HEAD"], response_model=None, include_in_schema=False)
         router.add_api_route(
             "/metrics", self.metrics, response_model=None, responses=_text("For Prometheus."), dependencies=[key]
         )

@@ -101,13 +101,14 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """The methods that there are at a path, over all its routes: the framework names those of the first."""
-    known = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-    return {
+    known = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+    found = {
         method
         for method in known
         for route in request.app.routes
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     }
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def unforeseen(_: Request, error: Exception) -> Response:
