@@ -123,6 +123,11 @@ def test_two_at_once_share_one_engine(cold: Shell) -> None:
     assert (cold.home / "supervisor.log").read_text().count("Valkey started") == 1
 
 
+def test_what_the_app_imported_is_not_looked_at_again_when_the_command_ends(cold: Shell) -> None:
+    said = cold.start("--app", "looks_at_the_end", "list").done().err
+    assert said == "collects\nleaves what was imported\n"
+
+
 @pytest.mark.parametrize("reader", ["true", "head -c 1"])
 def test_a_reader_that_leaves_early_is_no_error(warm: Shell, reader: str) -> None:
     command = f"{sys.executable} -P -m celery_collectors.cli --app shop collect fast:food 2>&1 | {reader}"

@@ -42,12 +42,24 @@ def note(path):
 
 @app.task(ignore_result=True)
 def collects_garbage(path):
-    Path(path).write_text(str(gc.isenabled()))
+    Path(path).write_text(f"{gc.isenabled()} {gc.get_freeze_count() > 10_000}")
 
 @app.task(ignore_result=True)
 def linger(path, seconds):
     Path(path).touch()
     time.sleep(seconds)
+"""
+
+OPTION = """
+from celery import bootsteps
+from click import Option
+
+app.user_options["worker"].add(Option(("--colour",), default="blue"))
+
+@app.steps["worker"].add
+class Paint(bootsteps.Step):
+    def __init__(self, worker, colour, **more):
+        Path("colour").write_text(colour)
 """
 
 CLIENT = """
@@ -298,7 +310,18 @@ def test_its_worker_runs_the_apps_tasks_whatever_broker_the_app_names(engine: En
         out.unlink()
         send(engine, "collects_garbage", out)
         until(lambda: out.exists() and out.read_text(), "another has run")
-        assert out.read_text() == "True", "which is off only while modules are imported"
+        assert out.read_text() == "True True", "but for what was imported, and off only while that is"
+    engine.until_stopped(within_s=8)
+
+
+@pytest.mark.heavy
+def test_an_app_with_options_of_its_own_for_celery_worker_gets_them(engine: Engine) -> None:
+    (engine.project / "tinyapp.py").write_text(APP + OPTION)
+    with engine.use():
+        out = engine.project / "colour"
+        until(lambda: out.exists() and out.read_text() == "blue", "the app's own step has begun")
+        send(engine, "note", engine.project / "out")
+        until((engine.project / "out").exists, "the task has run")
     engine.until_stopped(within_s=8)
 
 
@@ -311,7 +334,7 @@ def test_the_worker_is_started_before_the_server(engine: Engine) -> None:
 
 def test_the_worker_waits_for_the_server(tmp_path: Path) -> None:
     place = Path(tempfile.mkdtemp(prefix="ce-", dir="/tmp")) / "s"
-    command = [sys.executable, "-m", "celery_collectors.embedded.celery_worker", str(place), "worker", "--help"]
+    command = [sys.executable, "-m", "celery_collectors.embedded.celery_worker", str(place), "no_such_app", "w", "1"]
     with socket.socket(socket.AF_UNIX) as server, (tmp_path / "said").open("w+b") as said:
         server.bind(str(place))
         server.listen()
@@ -323,8 +346,8 @@ def test_the_worker_waits_for_the_server(tmp_path: Path) -> None:
             asked, _ = server.accept()
             asked.sendall(answer)
             asked.close()
-        assert process.wait(30) == 0
-        assert "celery worker [OPTIONS]" in (tmp_path / "said").read_text()
+        assert process.wait(30) == 1
+        assert "No module named 'no_such_app'" in (tmp_path / "said").read_text()
     shutil.rmtree(place.parent)
 
 

@@ -89,6 +89,16 @@ def test_what_json_would_change_is_not_changed() -> None:
     assert comes_back([2**64, -(2**80), 10**5000]) == [2**64, -(2**80), 10**5000]
 
 
+@pytest.mark.parametrize("keys", [1, 100])  # which are looked at differently
+def test_one_value_or_key_of_many_that_messagepack_does_not_know_comes_back(keys: int) -> None:
+    row = dict.fromkeys(map(str, range(keys)), "plain")
+    price = Decimal("1.10")
+    assert comes_back(row | {"price": price}) == row | {"price": price}
+    assert comes_back(row | {"prices": [price]}) == row | {"prices": [price]}
+    assert comes_back(row | {timedelta(1): 1}) == row | {"1 0 0": 1}
+    assert comes_back([*row, price]) == [*row, price]
+
+
 class Colour(enum.Enum):
     RED = "red"
 
@@ -188,16 +198,18 @@ def test_what_repeats_itself_takes_less() -> None:
     assert len(sealed(chunk)) < len(chunk.data) / 50
 
 
-def test_an_object_that_is_changed_after_it_was_yielded_is_stored_as_it_was_then() -> None:
+@pytest.mark.parametrize("before", [(), (1,), (1, 2), (1, "a"), (1, "a", None)])  # which are taken differently
+def test_an_object_that_is_changed_after_it_was_yielded_is_stored_as_it_was_then(before: tuple[Any, ...]) -> None:
     def one_row_again_and_again() -> Any:
         row = {}
         for number in range(500):
             row["number"] = number
-            yield number
+            yield from before
             yield row
 
     (chunk,) = encode_items(one_row_again_and_again())
-    assert decode_items(chunk)[1::2] == [{"number": number} for number in range(500)]
+    found = decode_items(chunk)
+    assert found == [item for number in range(500) for item in (*before, {"number": number})]
 
 
 @pytest.mark.parametrize("as_source", [list, iter])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,6 +67,8 @@ def keep_going(place: Place, request: Request) -> None:
 def _follow(place: Place, request: Request, interrupts: Interrupts, *, quiet: bool) -> Report | None:
     from celery_collectors.cli.following import follow
 
+    if not quiet:  # while the request is under way, what its answer will need
+        import_module("celery_collectors.cli.tables")
     return follow(place, request, interrupts, quiet=quiet)
 
 
@@ -108,18 +111,23 @@ def _delivered(place: Place, request: Request, report: Report, delivery: Deliver
 
 def _hand_over(place: Place, request: Request, report: Report, delivery: Delivery) -> None:
     from celery_collectors.cli.output import print_text
-    from celery_collectors.cli.tables import print_report
 
     report_last = sys.stdout.isatty()  # or a long answer would push it off the screen
     if not delivery.as_json and not report_last:
-        print_report(report, sys.stderr)
+        _print_report(report)
     chunks = _answer(place, request, report, delivery)
     if chunks is not None and delivery.file:
         delivery.file.write(chunks)
     elif chunks is not None:
         print_text(chunks)
     if not delivery.as_json and report_last:
-        print_report(report, sys.stderr)
+        _print_report(report)
+
+
+def _print_report(report: Report) -> None:
+    from celery_collectors.cli.tables import print_report
+
+    print_report(report, sys.stderr)
 
 
 def _answer(place: Place, request: Request, report: Report, delivery: Delivery) -> Any:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +68,6 @@ def use(
     project: Path,
     worker: bool = True,
     start_timeout_s: float = 10.0,
-    worker_args: Sequence[str] = (),
 ) -> Iterator[Addresses]:
     """Use the engine in a folder while the block lasts: the first user starts it, it ends with the last.
 
@@ -80,7 +79,6 @@ def use(
         project: The folder that the app is imported from.
         worker: Whether a worker must run while the block lasts.
         start_timeout_s: How long to wait for the server, in seconds.
-        worker_args: More of ``celery worker``'s arguments, for the engine that this call starts.
 
     Raises:
         EngineError: if the engine can't be started; it says why and what to do.
@@ -93,7 +91,7 @@ def use(
     _refuse_other_platforms()
     place = Home(Path(os.path.abspath(home)))  # noqa: PTH100 - resolve() would lengthen a path that a link shortens
     place.make()
-    start = _Start(place, app, project.resolve(), tuple(worker_args), time.monotonic() + start_timeout_s)
+    start = _Start(place, app, project.resolve(), time.monotonic() + start_timeout_s)
     with ExitStack() as held:
         try:
             held.enter_context(_shared(place.users_lock, start))
@@ -185,7 +183,6 @@ class _Start:
     home: Home
     app: str
     project: Path
-    worker_args: tuple[str, ...]
     deadline_s: float
 
     def pause(self, waiting_for: str) -> None:
@@ -243,7 +240,7 @@ def _spawn_supervisor(start: _Start, engine: Lock) -> None:
     command = [sys.executable, "-P", "-m", _SUPERVISOR, str(home.folder), str(engine.fd), start.app]
     with home.supervisor_log.open("ab") as output:
         launched = subprocess.run(
-            [*command, "--", *start.worker_args],
+            command,
             cwd=start.project,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -196,9 +196,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one engine in the background; the process that called this ends at once.
 
     Args:
-        argv: The home, the descriptor of the engine's lock, the app, ``--``, more arguments for the worker.
+        argv: The home, the descriptor of the engine's lock, the app.
     """
-    folder, lock_fd, app, _, *worker_args = argv
+    folder, lock_fd, app = argv
     os.set_inheritable(int(lock_fd), False)  # the lock is this process's, not its children's
     if os.fork():  # so that the client has no child to wait for, and no zombie
         os._exit(0)
@@ -214,7 +214,6 @@ def main(argv: Sequence[str]) -> int:
         socket=home.socket,
         environment=_worker_environment(addresses),
         log_path=home.worker_log,
-        extra_args=worker_args,
     )
     engine_lock = Lock(home.engine_lock, int(lock_fd))
     return Supervisor(home, engine_lock=engine_lock, command=command, is_final=_asks(addresses)).run()

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +33,11 @@ class WorkerCommand:
     socket: Path
     environment: Mapping[str, str]
     log_path: Path
-    extra_args: Sequence[str] = ()
 
     def argv(self, number: int) -> list[str]:
-        """The command line; every start has its own number, because two workers of one name confuse Celery.
-
-        Without mingle because it waits a whole second for other workers to answer, and there are none.
-        Later arguments win over earlier ones, so ``extra_args`` may choose another pool.
-        """
+        """The command line; every start has its own number, because two workers of one name confuse Celery."""
         name = f"embedded-{os.getpid()}-{number}@%h"
-        celery = [sys.executable, "-m", _CELERY, str(self.socket), "-A", self.app]
-        worker = ["worker", "-n", name, "--loglevel", "INFO"]
-        pool = ["--pool", "prefork", "--concurrency", str(default_concurrency())]
-        return [*celery, *worker, *pool, "--without-mingle", "--without-gossip", *self.extra_args]
+        return [sys.executable, "-m", _CELERY, str(self.socket), self.app, name, str(default_concurrency())]
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
         """Start it, its output appended to the log."""

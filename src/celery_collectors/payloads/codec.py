@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import msgspec
@@ -46,39 +46,49 @@ def encode_items(items: Iterable[Any], chunk_bytes: int = CHUNK_BYTES, *, of: st
     [3]
     """
     pending = ItemBuffer(chunk_bytes, of=of)
-    for some, unchanging in _several(items, pending):
-        chunk = pending.add(some, unchanging=unchanging)
-        if chunk is not None:
-            yield chunk
+    yield from _listed(items, pending) if type(items) is list else _as_they_come(iter(items), pending)
     rest = pending.flush()
     if rest is not None:
         yield rest
 
 
-def _several(items: Iterable[Any], pending: ItemBuffer) -> Iterator[tuple[Sequence[Any], bool]]:
-    """The items as they come, as many at once as are wanted: to encode them together takes a quarter of the time.
+def _listed(items: list[Any], pending: ItemBuffer) -> Iterator[Chunk]:
+    """As many at once as are wanted: to encode them together takes a quarter of the time."""
+    coming = iter(items)
+    while some := list(islice(coming, pending.wanted)):
+        chunk = pending.add(some)
+        if chunk is not None:
+            yield chunk
+
+
+def _as_they_come(coming: Iterator[Any], pending: ItemBuffer) -> Iterator[Chunk]:
+    """Several at once of what can't change.
 
     Code that yields an object may change it, and yield it again, so such a one never waits for others.
-
-    Returns:
-        Some items, and whether all are known to be of what can't change.
     """
-    coming = iter(items)
-    if type(items) is list:
-        while some := list(islice(coming, pending.wanted)):
-            yield some, False
-        return
-    while some := _up_to_an_object(coming, pending.wanted):
-        yield some, type(some[-1]) in UNCHANGING
+    for item in coming:
+        if type(item) in UNCHANGING:
+            some = [item]
+            _fill_up(some, islice(coming, pending.wanted - 1))
+            chunk = pending.add(some, unchanging=type(some[-1]) in UNCHANGING)
+        else:
+            chunk = pending.add_one(item)
+        if chunk is not None:
+            yield chunk
 
 
-def _up_to_an_object(coming: Iterator[Any], most: int) -> list[Any]:
-    some = []
-    for item in islice(coming, most):
-        some.append(item)
-        if type(item) not in UNCHANGING:
+def _fill_up(some: list[Any], coming: Iterator[Any]) -> None:
+    """Add what comes, up to the first object; as long as all are of one type, without a word of Python."""
+    for kind, alike in groupby(coming, type):
+        if kind is not type(some[-1]):
+            some.append(next(alike))
             break
-    return some
+        some += alike
+    if type(some[-1]) in UNCHANGING:
+        for item in coming:
+            some.append(item)
+            if type(item) not in UNCHANGING:
+                break
 
 
 class ItemBuffer:
@@ -88,10 +98,13 @@ class ItemBuffer:
         self._of = f" of {of}" if of else ""
         self._limit = chunk_bytes
         self._data = bytearray()
-        self._count = 0
-        self._position = 0
-        self.wanted = 1
+        self._count = self._before = 0
+        self._each_bytes = chunk_bytes
+
+    @property
+    def wanted(self) -> int:
         """How many items to give it at once: what fills the chunk, by the size of those before, and not too many."""
+        return max(1, min(AT_ONCE, (self._limit - len(self._data)) // self._each_bytes))
 
     def add(self, items: Sequence[Any], *, unchanging: bool = False) -> Chunk | None:
         """Encode some items; return a chunk when they filled one.
@@ -101,31 +114,35 @@ class ItemBuffer:
             unchanging: Whether each is known to be of a type that is stored as it is; else that is looked at.
         """
         before = len(self._data)
-        self._encode(items, unchanging)
-        self._count += len(items)
-        self._position += len(items)
-        each = (len(self._data) - before) // max(1, len(items)) or 1
-        chunk = self.flush() if len(self._data) >= self._limit else None
-        self.wanted = max(1, min(AT_ONCE, (self._limit - len(self._data)) // each))
-        return chunk
-
-    def _encode(self, items: Sequence[Any], unchanging: bool) -> None:
         together = _together(items, unchanging)
-        if together is not None:
+        if together is None:
+            for item in items:
+                self._encode(item)
+        else:
             self._data += together
-            return
-        for place, item in enumerate(items, self._position):
-            try:
-                self._data += _encode(item)
-            except _UNSTORABLE as error:
-                what = type(item).__qualname__
-                raise BadItems(f"item {place}{self._of} ({what}) can't be stored: {_why(error)}") from error
+            self._count += len(items)
+        self._each_bytes = (len(self._data) - before) // max(1, len(items)) or 1
+        return self.flush() if len(self._data) >= self._limit else None
+
+    def add_one(self, item: Any) -> Chunk | None:
+        """Encode an item; return a chunk when it filled one."""
+        self._encode(item)
+        return self.flush() if len(self._data) >= self._limit else None
+
+    def _encode(self, item: Any) -> None:
+        try:
+            self._data += _encode(item)
+        except _UNSTORABLE as error:
+            where = f"item {self._before + self._count}{self._of} ({type(item).__qualname__})"
+            raise BadItems(f"{where} can't be stored: {_why(error)}") from error
+        self._count += 1
 
     def flush(self) -> Chunk | None:
         """Return what is pending as a chunk, or ``None`` if nothing is."""
         if not self._count:
             return None
         chunk = Chunk(bytes(self._data), self._count)
+        self._before += self._count
         self._data, self._count = bytearray(), 0
         return chunk
 

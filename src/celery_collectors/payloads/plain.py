@@ -13,7 +13,8 @@ import msgspec
 
 UNCHANGING = frozenset({NoneType, bool, int, float, str, bytes})
 """What is stored as it is, and stays what it is whoever else holds it."""
-_MAYBE = UNCHANGING | {dict, list}
+_CONTAINERS = frozenset({dict, list})
+FEW = 16  # keys; up to so many are looked at quicker one by one
 _BASES: Mapping[type, Callable[[Any], Any]] = {
     str: str.__str__, int: int.__int__, float: float.__float__, bytes: bytes.__bytes__,
     bytearray: bytes, memoryview: bytes, Mapping: dict, list: list, tuple: list,
@@ -53,15 +54,19 @@ def is_plain(value: Any) -> bool:
     (True, False)
     """
     kind = type(value)
-    if kind is dict:
-        return UNCHANGING.issuperset(map(type, value)) and _all_plain(value.values())
-    return _all_plain(value) if kind is list else kind in UNCHANGING
+    if kind is not dict:
+        return kind in UNCHANGING or (kind is list and (_all_unchanging(value) or all(map(is_plain, value))))
+    if len(value) > FEW and _all_unchanging(value) and _all_unchanging(value.values()):
+        return True
+    for key, inner in value.items():  # which takes no call for most of them
+        kind = type(inner)
+        if type(key) not in UNCHANGING or not (kind in UNCHANGING or (kind in _CONTAINERS and is_plain(inner))):
+            return False
+    return True
 
 
-def _all_plain(values: Collection[Any]) -> bool:
-    return UNCHANGING.issuperset(map(type, values)) or (
-        _MAYBE.issuperset(map(type, values)) and all(map(is_plain, values))
-    )
+def _all_unchanging(values: Collection[Any]) -> bool:
+    return UNCHANGING.issuperset(map(type, values))
 
 
 def plain(value: Any, *, wide: bool = False) -> Any:
