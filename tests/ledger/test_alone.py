@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_collectors.ledger import Grant
+from celery_collectors.ledger import Grant, Ledger, scripts
 from tests.ledger.world import World
 
 
@@ -78,6 +78,16 @@ def test_a_confirmation_that_is_slower_than_the_worker_does_not_hide_it(world: W
     assert "0" in [order.ref for order in world.watch(1)]
 
 
+def test_an_older_copy_that_comes_after_it_does_not_either(world: World) -> None:
+    """RabbitMQ delivers the message of a worker that was killed again, beside that by which the run was called for."""
+    request_id = last_chance(world)
+    order = next(order for order in world.watch(15) if order.ref == "0")
+    assert refused(world.start(request_id, alone=False, stamp=order.stamp))
+    assert refused(world.start(request_id, alone=False))
+    world.ledger.published([order])
+    assert "0" in [order.ref for order in world.watch(2)]
+
+
 def test_at_the_deadline_the_error_says_what_it_waited_for(world: World) -> None:
     request_id = last_chance(world)
     while world.state(request_id) == "collecting":
@@ -87,6 +97,19 @@ def test_at_the_deadline_the_error_says_what_it_waited_for(world: World) -> None
     assert (outcome.state, outcome.attempts) == ("timed_out", 2)
     assert outcome.error is not None
     assert outcome.error.message == "its process died 2 times, so it goes alone, and its turn did not come in time"
+
+
+def test_a_sweeper_of_an_older_version_ends_its_request_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows one reason only for which a run comes back, and joins a worker's name to what it says."""
+    request_id = last_chance(world)
+    assert refused(world.start(request_id, alone=False))
+    source = scripts.source
+    monkeypatch.setattr(scripts, "source", lambda name: source(name).replace("if by == '' then", "if false then"))
+    world.ledger = Ledger(world.client, world.settings, now_ms=world.clock)
+    world.watch(70, every=5)
+    assert world.state(request_id) == "failed"
 
 
 def test_a_stage_goes_alone_too(world: World) -> None:

@@ -81,7 +81,9 @@ ALONE = (
            alone.test_a_process_takes_one_at_a_time, random=False),
     Mutant("the pause does not grow", "PAUSE_MS * 2 ^ (times - 1)", "PAUSE_MS",
            alone.test_one_that_is_refused_comes_again_after_a_pause_that_grows, random=False),
-    Mutant("nobody says what it waited for", "  if not by then\n", "  if false then\n",
+    Mutant("an older copy hides what a newer one told", "math.max(A.stamp or 0, before and before.stamp or 0)",
+           "A.stamp or 0", alone.test_an_older_copy_that_comes_after_it_does_not_either, random=False),
+    Mutant("nobody says what it waited for", "  if by == '' then\n", "  if false then\n",
            alone.test_at_the_deadline_the_error_says_what_it_waited_for, random=False),
 )  # fmt: skip
 

@@ -203,13 +203,13 @@ def test_an_object_that_is_changed_after_it_was_yielded_is_stored_as_it_was_then
     def one_row_again_and_again() -> Any:
         row = {}
         for number in range(500):
-            row["number"] = number
+            row["number"] = Decimal(number)
             yield from before
             yield row
 
     (chunk,) = encode_items(one_row_again_and_again())
     found = decode_items(chunk)
-    assert found == [item for number in range(500) for item in (*before, {"number": number})]
+    assert found == [item for number in range(500) for item in (*before, {"number": Decimal(number)})]
 
 
 @pytest.mark.parametrize("as_source", [list, iter])
@@ -218,19 +218,21 @@ def test_a_bad_item_among_many_is_named_with_its_place(as_source: Any) -> None:
         list(encode_items(as_source([*range(777), 1j, *range(9)])))
 
 
-def test_few_items_are_held_before_they_are_encoded() -> None:
+@pytest.mark.parametrize("small", [10_000, 10_001, 10_040, 10_400])
+@pytest.mark.parametrize("kind", [int, str])
+def test_few_items_are_held_before_they_are_encoded(kind: type, small: int) -> None:
     """However small those before it were, what is large fills chunks of its own."""
     given = 0
 
     def small_then_large() -> Any:
         nonlocal given
-        yield from range(10_000)
+        yield from map(kind, range(small))
         for _ in range(1000):
             given += 1
             yield "x" * 300_000
 
     chunks = encode_items(small_then_large())
-    assert next(chunks).items > 10_000
+    assert next(chunks).items > small
     assert given <= AT_ONCE
     given = 0
     next(chunks)

@@ -6,6 +6,7 @@ A process whose keeper died would lose every later run.
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,8 +39,8 @@ def test_an_unforeseen_error_does_not_end_it() -> None:
     assert ledger.renewed.wait(5)
 
 
-def granted(ref: str, *, go: bool = True, alone: bool = True) -> Grant:
-    return Grant(go=go, request_id="r", ref=ref, generation=1, attempt=3, alone=alone)
+def granted(ref: str, *, go: bool = True, alone: bool = True, ends_in_ms: float = 60_000) -> Grant:
+    return Grant(go=go, request_id="r", ref=ref, generation=1, attempt=3, alone=alone, ends_in_ms=ends_in_ms)
 
 
 def fetch(keeper: Keeper, grant: Grant) -> bool:
@@ -90,3 +91,48 @@ def test_two_that_ask_at_the_same_time_are_not_both_told_that_nothing_is_there()
 
     keeper.fetch(ask)
     assert told == [True, False]
+
+
+@pytest.mark.parametrize(("reason", "then"), [("goes alone", [False, True]), ("settled", [False])])
+def test_what_is_refused_only_because_others_ask_asks_again(reason: str, then: list[bool]) -> None:
+    """Where much is to be done somebody always asks: it would be put off until its deadline."""
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    told: list[bool] = []
+    refused = threading.Event()
+
+    def ask_late(alone: bool) -> Grant:
+        told.append(alone)
+        refused.set()
+        return granted("late") if alone else Grant(go=False, reason=reason)
+
+    with ThreadPoolExecutor(1) as other:
+        late: list[Future[Grant]] = []
+
+        def ask(_: bool) -> Grant:
+            late.append(other.submit(keeper.fetch, ask_late))
+            assert refused.wait(5)
+            return granted("0", alone=False)
+
+        keeper.fetch(ask)
+        came = late[0].result(5)
+    assert told == then
+    assert fetch(keeper, granted("1", go=False)) is not came.go
+
+
+def test_what_is_refused_beside_one_that_goes_alone_does_not_ask_again() -> None:
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    fetch(keeper, granted("0"))
+    told: list[bool] = []
+    refusal = Grant(go=False, reason="goes alone")
+    assert keeper.fetch(lambda alone: told.append(alone) or refusal) is refusal
+    assert told == [False]
+
+
+def test_nothing_keeps_others_out_beyond_its_time() -> None:
+    """As where its thread can't be ended, or it never came to be run."""
+    keeper = Keeper(Ledger(), "me", renew_s=60)
+    over = granted("0", ends_in_ms=0)
+    assert fetch(keeper, over)
+    assert fetch(keeper, granted("1"))
+    keeper.drop(over.held)
+    assert not fetch(keeper, granted("2", go=False)), "what was dropped has no turn any more"

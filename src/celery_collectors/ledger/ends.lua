@@ -85,7 +85,7 @@ local function seconds(ms) return string.format('%.1f s', ms / 1000) end
 
 local function why_returned(rec)
   local by = returned(rec).by
-  if not by then
+  if by == '' then
     return string.format('its process died %d times, so it goes alone, and its turn did not come in time', rec.crashes)
   end
   return 'no worker that was given it knows the task ' .. rec.task .. ' (the last was ' .. by

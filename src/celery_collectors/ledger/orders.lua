@@ -63,12 +63,14 @@ local function returned(rec)
 end
 
 -- It comes again by itself, after a pause that grows: perhaps there is something to be done first, or there are many.
--- `by` names the worker that does not know its task; else it goes alone, and another such one was there.
+-- `by` names the worker that does not know its task; else it goes alone, and another such one was there. That is told
+-- by an empty name: sweepers of an older version, beside which this one may run, want one.
 local PAUSE_MS, LONGEST_PAUSE_MS = 500, 5000
 local function give_back(head, ref, rec, by)
   local before = returned(rec)
   local times = before and before.times + 1 or 1
-  rec.returned = { times = times, by = by, at = NOW, stamp = A.stamp or 0 }
+  local stamp = math.max(A.stamp or 0, before and before.stamp or 0) -- an older copy may come after a newer one
+  rec.returned = { times = times, by = by or '', at = NOW, stamp = stamp }
   put_rec(head.id, ref, rec)
   waits_no_more(head, ref, rec)
   local pause = math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ^ (times - 1))

@@ -23,18 +23,19 @@ T = TypeVar("T")
 SCHEMA = 2
 """How the ledger is laid out; raised when that changes."""
 RETRY_CAP_S = 1.0
+CONNECT_S = 3
 
 
 def connect(url: str, *, patience_s: float) -> Redis:
-    """A redis-py client that tries again for about ``patience_s`` seconds before it gives up."""
-    attempts = max(1, int(patience_s / RETRY_CAP_S) + 4)
+    """A redis-py client that tries again for about ``patience_s`` seconds before it gives up; with 0, it tries once."""
+    attempts = int(patience_s / RETRY_CAP_S) + 4 if patience_s else 0
     return Redis.from_url(
         redis_url(url),
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=RETRY_CAP_S), attempts),
         # On a new connection: what may only be read was the server to write to, and another one is by now.
         retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError],
-        socket_timeout=15,
-        socket_connect_timeout=3,
+        socket_timeout=15 if patience_s else CONNECT_S,
+        socket_connect_timeout=CONNECT_S,
         health_check_interval=30,
     )
 

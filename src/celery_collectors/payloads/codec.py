@@ -14,6 +14,8 @@ from celery_collectors.payloads.plain import UNCHANGING, extended, is_plain, pla
 
 CHUNK_BYTES = 256 * 1024
 AT_ONCE = 128  # items that may be held before they are encoded; more would save little, and could be large ones
+NUMBERS_AT_ONCE = 1024  # which are small: that saves a fifth
+_MAYBE_LARGE = frozenset({str, bytes})
 
 _JSON = msgspec.json.Encoder(decimal_format="string")
 _FROM_JSON = msgspec.json.Decoder()
@@ -67,28 +69,30 @@ def _as_they_come(coming: Iterator[Any], pending: ItemBuffer) -> Iterator[Chunk]
     Code that yields an object may change it, and yield it again, so such a one never waits for others.
     """
     for item in coming:
-        if type(item) in UNCHANGING:
-            some = [item]
-            _fill_up(some, islice(coming, pending.wanted - 1))
-            chunk = pending.add(some, unchanging=type(some[-1]) in UNCHANGING)
-        else:
-            chunk = pending.add_one(item)
+        chunk = pending.add_one(item) if type(item) not in UNCHANGING else _add_several(item, coming, pending)
         if chunk is not None:
             yield chunk
 
 
-def _fill_up(some: list[Any], coming: Iterator[Any]) -> None:
-    """Add what comes, up to the first object; as long as all are of one type, without a word of Python."""
-    for kind, alike in groupby(coming, type):
-        if kind is not type(some[-1]):
-            some.append(next(alike))
-            break
-        some += alike
-    if type(some[-1]) in UNCHANGING:
-        for item in coming:
+def _add_several(first: Any, coming: Iterator[Any], pending: ItemBuffer) -> Chunk | None:
+    some = _alike(first, islice(coming, pending.wanted_of(type(first)) - 1))
+    if type(some[-1]) in UNCHANGING and type(some[-1]) is not type(first):
+        for item in islice(coming, max(0, pending.wanted - len(some))):
             some.append(item)
             if type(item) not in UNCHANGING:
                 break
+    return pending.add(some, unchanging=type(some[-1]) in UNCHANGING)
+
+
+def _alike(first: Any, coming: Iterator[Any]) -> list[Any]:
+    """What comes of one type, without a word of Python for each, and the first of another."""
+    some = [first]
+    for kind, alike in groupby(coming, type):
+        if kind is not type(first):
+            some.append(next(alike))
+            break
+        some += alike
+    return some
 
 
 class ItemBuffer:
@@ -104,7 +108,14 @@ class ItemBuffer:
     @property
     def wanted(self) -> int:
         """How many items to give it at once: what fills the chunk, by the size of those before, and not too many."""
-        return max(1, min(AT_ONCE, (self._limit - len(self._data)) // self._each_bytes))
+        return self._wanted(AT_ONCE)
+
+    def wanted_of(self, kind: type) -> int:
+        """How many to give it at once that are all of one type."""
+        return self._wanted(AT_ONCE if kind in _MAYBE_LARGE else NUMBERS_AT_ONCE)
+
+    def _wanted(self, most: int) -> int:
+        return max(1, min(most, (self._limit - len(self._data)) // self._each_bytes))
 
     def add(self, items: Sequence[Any], *, unchanging: bool = False) -> Chunk | None:
         """Encode some items; return a chunk when they filled one.
@@ -121,7 +132,9 @@ class ItemBuffer:
         else:
             self._data += together
             self._count += len(items)
-        self._each_bytes = (len(self._data) - before) // max(1, len(items)) or 1
+        added = len(self._data) - before
+        # What fills a chunk by itself was not expected: who knows which of them were large, and what follows.
+        self._each_bytes = added // max(1, len(items)) or 1 if added < self._limit else self._limit
         return self.flush() if len(self._data) >= self._limit else None
 
     def add_one(self, item: Any) -> Chunk | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from celery_collectors.errors import LedgerUnavailable
@@ -15,6 +16,8 @@ from celery_collectors.ledger import Grant, Held, Ledger
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+ASKING_S = 2.0
+GOES_ALONE = "goes alone"  # as start.lua says it
 
 
 class Keeper:
@@ -32,28 +35,54 @@ class Keeper:
         self._renew_s = renew_s
         self._held: dict[Held, Callable[[str], None]] = {}
         self._changed = threading.Condition()
-        self._turn_alone = threading.Lock()
         self._alone: Held | None = None
+        self._alone_until = 0.0
+        self._is_asked = False
         self._thread: threading.Thread | None = None
 
     def fetch(self, ask: Callable[[bool], Grant]) -> Grant:
         """Ask the ledger for a lease; what goes alone keeps others that do so out, until it is dropped.
 
         Args:
-            ask: Asks, and is told whether nothing that goes alone is here.
+            ask: Asks, and is told whether nothing that goes alone is here, or may just be coming; called once more if
+                it was refused only for the latter.
         """
-        if not self._turn_alone.acquire(blocking=False):
-            return ask(False)
-        goes_alone = False
+        if not self._takes_turn():
+            grant = ask(False)
+            if grant.reason != GOES_ALONE or not self._gets_turn():
+                return grant
         try:
             grant = ask(True)
-            goes_alone = grant.go and grant.alone
+            if grant.go and grant.alone:
+                self._goes_alone(grant)
         finally:
-            if not goes_alone:
-                self._turn_alone.release()
-        if goes_alone:
-            self._alone = grant.held
+            with self._changed:
+                self._is_asked = False
+                self._changed.notify_all()
         return grant
+
+    def _takes_turn(self) -> bool:
+        with self._changed:
+            return self._may_ask()
+
+    def _gets_turn(self) -> bool:
+        """Wait while others only ask: in a busy process somebody always does, and it would never have its turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_asked, ASKING_S)
+            return self._may_ask()
+
+    def _may_ask(self) -> bool:
+        if self._is_asked or self._has_one_alone():
+            return False
+        self._is_asked = True
+        return True
+
+    def _goes_alone(self, grant: Grant) -> None:
+        self._alone, self._alone_until = grant.held, time.monotonic() + grant.ends_in_ms / 1000
+
+    def _has_one_alone(self) -> bool:
+        """Never beyond its time: whatever befell it then, nobody may be kept out for ever."""
+        return self._alone is not None and time.monotonic() < self._alone_until
 
     def hold(self, held: Held, on_gone: Callable[[str], None]) -> None:
         """Keep a lease; ``on_gone(reason)`` is called, once, when the ledger says to stop."""
@@ -75,7 +104,6 @@ class Keeper:
                 self._held.pop(one, None)
             if self._alone in held:
                 self._alone = None
-                self._turn_alone.release()
             self._changed.notify_all()
 
     def wait_until_empty(self, *, while_true: Callable[[], bool] = lambda: True) -> None:
