@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celery_collectors.ledger import Grant, Ledger, scripts
-from tests.ledger.world import World
+from tests.ledger.world import BEGINNING_MS, World, run
 
 
 def last_chance(world: World) -> str:
@@ -120,3 +120,23 @@ def test_a_stage_goes_alone_too(world: World) -> None:
         world.ledger.died(world.order(request_id, "gathering"), "p1")
     assert refused(world.start(request_id, "gathering", alone=False))
     assert world.start(request_id, "gathering", alone=True).go
+
+
+def test_how_long_it_ran_is_not_how_long_it_waited_for_its_turn(world: World) -> None:
+    request_id = last_chance(world)
+    world.watch(20)
+    world.ledger.cancel(request_id)
+    assert world.reader.report(request_id).outcomes["a"].run_s is None
+
+
+def test_how_long_it_ran_is_told_of_its_last_attempt_also_if_it_waited_for_another(world: World) -> None:
+    """Of one that nobody has settled, because its process could not."""
+    request_id = world.open(run("a", retries=1, backoff_ms=60_000, backoff_cap_ms=60_000), deadline_s=300)
+    world.start(request_id)
+    while world.record(request_id)["state"] == "running":
+        world.watch(1)
+        world.ledger.renew("p1", [])  # its process lives
+    lapsed_at = world.clock()
+    world.watch(20)
+    world.ledger.cancel(request_id)
+    assert world.reader.report(request_id).outcomes["a"].run_s == (lapsed_at - BEGINNING_MS) / 1000

@@ -62,9 +62,10 @@ end
 -- The end of a run's or stage's life, as its record tells it. A finished request should be small.
 local OF_THE_LIVING = { 'owner', 'token', 'queued_at', 'started_at', 'ends_at', 'returned', 'restamped' }
 local function conclude(rec, state, err)
+  local ran_until = rec.state == 'running' and NOW or rec.ended_at -- not beyond an attempt that ended before
   move(rec, state)
   rec.ended_at, rec.error = NOW, err
-  if rec.started_at then rec.run_ms = rec.run_ms or NOW - rec.started_at end
+  if rec.started_at and ran_until then rec.run_ms = rec.run_ms or ran_until - rec.started_at end
   rec.wait_ms = rec.wait_ms or math.max(0, NOW - rec.queued_at) -- it may not have been due yet
   for _, field in ipairs(OF_THE_LIVING) do rec[field] = nil end
 end

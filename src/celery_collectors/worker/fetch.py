@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from celery_collectors import context
 from celery_collectors.dispatch.results import Answer
-from celery_collectors.errors import LedgerUnavailable
+from celery_collectors.errors import LedgerUnavailable, UnavailableError
 from celery_collectors.events import Event
 from celery_collectors.ledger import Grant, Reply, Settled, Verdict
 from celery_collectors.model import at
@@ -21,6 +22,7 @@ from celery_collectors.payloads import Cap, PayloadWriter
 from celery_collectors.payloads.codec import Chunk
 from celery_collectors.worker.attempt import Attempt, answered, failed
 from celery_collectors.worker.bounded import Bounded
+from celery_collectors.worker.keeper import GOES_ALONE
 from celery_collectors.worker.process import Process, new_token
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ def fetch(process: Process, order: Mapping[str, Any]) -> Grant | None:
     grant = process.keeper.fetch(lambda alone: process.ledger.start(order, **who, alone=alone))
     if not grant.go:
         log.info("%s %s is not run: %s", order["request_id"], order["ref"], grant.reason)
+        if grant.reason == GOES_ALONE:
+            process.put_off.append(order)
         return None
     process.tell(_event(grant, "running"))
     return grant
@@ -69,6 +73,7 @@ def settle_together(process: Process, ended: Sequence[tuple[Grant, Attempt]], *,
     for (grant, attempt), each in zip(ended, reply.each, strict=True):
         _leave_behind(process, grant, attempt, each)
     process.publish(reply.orders, _answer(process, *ended[-1]) if reply.complete else None)
+    _pass_on_turn(process, [grant for grant, _ in ended])
     if process.runtime.hooks or log.isEnabledFor(logging.INFO):
         for (grant, attempt), each in zip(ended, reply.each, strict=True):
             _report_end(process, grant, attempt, each)
@@ -113,8 +118,19 @@ def settle(process: Process, grant: Grant, attempt: Attempt, *, go_on: bool = Fa
         process.keeper.drop(grant.held)
     _leave_behind(process, grant, attempt, reply)
     process.publish(reply.orders, _answer(process, grant, attempt) if reply.complete else None)
+    _pass_on_turn(process, [grant])
     _report_end(process, grant, attempt, reply)
     return reply
+
+
+def _pass_on_turn(process: Process, ended: Sequence[Grant]) -> None:
+    """What was put off because of one that went alone is called for now, instead of when its pause is over."""
+    if not any(grant.alone for grant in ended):
+        return
+    with suppress(IndexError, UnavailableError):  # nothing waits here, or it comes a little later
+        while not (orders := process.ledger.died(process.put_off.popleft(), None).orders):
+            continue
+        process.publish(orders)
 
 
 def _leave_behind(process: Process, grant: Grant, attempt: Attempt, came_to: Reply | Verdict) -> None:

@@ -93,8 +93,9 @@ class Keeper:
         with self._changed:
             self._held.update(held)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="collectors-keeper", daemon=True)
+                thread.start()  # which may fail: then the next lease tries again
+                self._thread = thread
             self._changed.notify_all()
 
     def drop(self, *held: Held) -> None:

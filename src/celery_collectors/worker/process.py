@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 WORKER_PATIENCE_S = 60.0
 MOMENT_S = 0.5
+PUT_OFF = 1000  # whatever is forgotten comes again by itself
 UNWANTED = ("cancelled", "skipped", "superseded")
 """Why nobody wants what code does any more; at a time limit Celery's own ends it."""
 
@@ -62,6 +63,8 @@ class Process:
         self.owner = f"{self.worker}:{uuid.uuid4().hex[:12]}"
         self.settler: Settler | None = None
         """Settles what ends on the loop."""
+        self.put_off: deque[Mapping[str, Any]] = deque(maxlen=PUT_OFF)
+        """What goes alone and could not be started here beside another such one, the oldest first."""
         self.stuck: set[str] = set()
         """Ids of Celery's requests that are over their time in the pool's own threads, which can't be left behind."""
         self._abandoned: list[Any] = []
