@@ -75,9 +75,10 @@ def _as_they_come(coming: Iterator[Any], pending: ItemBuffer) -> Iterator[Chunk]
 
 
 def _add_several(first: Any, coming: Iterator[Any], pending: ItemBuffer) -> Chunk | None:
-    some = _alike(first, islice(coming, pending.wanted_of(type(first)) - 1))
+    most = pending.wanted_of(type(first))
+    some = _alike(first, islice(coming, most - 1))
     if type(some[-1]) in UNCHANGING and type(some[-1]) is not type(first):
-        for item in islice(coming, max(0, pending.wanted - len(some))):
+        for item in islice(coming, max(0, min(most, AT_ONCE) - len(some))):
             some.append(item)
             if type(item) not in UNCHANGING:
                 break
@@ -108,13 +109,11 @@ class ItemBuffer:
     @property
     def wanted(self) -> int:
         """How many items to give it at once: what fills the chunk, by the size of those before, and not too many."""
-        return self._wanted(AT_ONCE)
+        return self.wanted_of(str)
 
     def wanted_of(self, kind: type) -> int:
         """How many to give it at once that are all of one type."""
-        return self._wanted(AT_ONCE if kind in _MAYBE_LARGE else NUMBERS_AT_ONCE)
-
-    def _wanted(self, most: int) -> int:
+        most = AT_ONCE if kind in _MAYBE_LARGE else NUMBERS_AT_ONCE
         return max(1, min(most, (self._limit - len(self._data)) // self._each_bytes))
 
     def add(self, items: Sequence[Any], *, unchanging: bool = False) -> Chunk | None:
@@ -125,7 +124,7 @@ class ItemBuffer:
             unchanging: Whether each is known to be of a type that is stored as it is; else that is looked at.
         """
         before = len(self._data)
-        together = _together(items, unchanging)
+        together = _together(items, unchanging) if len(items) > 1 else None
         if together is None:
             for item in items:
                 self._encode(item)

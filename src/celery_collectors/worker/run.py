@@ -160,12 +160,13 @@ class OnLoop:
 async def _collect(process: Process, call: Callable[[], Any], grant: Grant, writer: PayloadWriter) -> _Output:
     enter_context(grant)
     buffer = ItemBuffer(of=grant.name)
-    some: list[Any] = []
+    some, wanted = list[Any](), buffer.wanted
     async for item in each_item(call()):
         some.append(item)
         unchanging = type(item) in UNCHANGING
-        if len(some) >= buffer.wanted or not unchanging:
+        if len(some) >= wanted or not unchanging:
             chunk, some = buffer.add(some, unchanging=unchanging), []
+            wanted = buffer.wanted
             if chunk is not None:
                 await process.loop.in_thread(partial(writer.add, chunk))
     return _Output(writer, [chunk for chunk in (buffer.add(some), buffer.flush()) if chunk is not None])
