@@ -190,6 +190,13 @@ def test_told_to_stop_before_it_has_started(seat: Shell) -> None:
     _nothing_is_left(seat)
 
 
+def test_told_to_stop_in_the_middle_of_an_import(seat: Shell) -> None:
+    """CPython would end by SIGINT, though it was caught, where ``KeyboardInterrupt`` has struck in code of a string."""
+    done = seat.start("--app", "told_in_a_string", "up", "--no-web", "--no-flower").done()
+    assert (done.code, done.err) == (0, "stopped before it had started\n")
+    _nothing_is_left(seat)
+
+
 def test_a_taken_port_is_said_before_anything_starts(seat: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -165,7 +165,7 @@ def test_a_poison_run_ends_a_whole_worker_of_threads(engine: Engine, matrix: Mat
 @pytest.mark.setups("embedded")
 def test_one_that_eats_memory_meets_the_workers_limit(engine: Engine, pool: str, matrix: Matrix) -> None:
     engine.worker(pool, 2, app=APP, **{misbehaving_app.LIMIT: str(3 << 29)})
-    requests = [ask(engine, "eats_memory", "neighbour", "gives_one") for _ in range(3)]
+    requests = [ask(engine, "eats_memory", "neighbour", "gives_one", deadline=100) for _ in range(3)]
     expected = {"eats_memory": ("failed", "MemoryError", "transient", "MemoryError")}
     is_right = right(lambda report: came_to(report, expected), lambda report: as_ever(report, "neighbour", "gives_one"))
     matrix.check(f"a collector eats memory until there is none, on {pool}", [judge(r, is_right) for r in requests])

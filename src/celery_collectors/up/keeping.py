@@ -33,11 +33,19 @@ Say = Callable[[str, str], None]
 """Prints a line under a name; ours is the empty one."""
 
 
+class Told(KeyboardInterrupt):
+    """Somebody asked to stop before anything had started.
+
+    Not ``KeyboardInterrupt`` itself: where that strikes in code that is made from a string, as that of dataclasses is,
+    CPython ends a ``python -m`` by SIGINT, though it was caught.
+    """
+
+
 @dataclass
 class Stop:
     """How often somebody asked to stop: once is a request, twice is impatience.
 
-    Until :attr:`started` is set there is nothing to stop in order, and asking raises ``KeyboardInterrupt``.
+    Until :attr:`started` is set there is nothing to stop in order, and asking raises :class:`Told`.
     """
 
     times: int = 0
@@ -56,7 +64,7 @@ class Stop:
     def _heard(self, _number: int, _frame: object) -> None:
         self.times += 1
         if not self.started:
-            raise KeyboardInterrupt
+            raise Told
 
 
 @dataclass
