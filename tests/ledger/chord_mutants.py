@@ -95,7 +95,7 @@ ONCE = (
 )  # fmt: skip
 
 TIMES = (
-    Mutant("a countdown is ignored", "NOW + math.min(delay or HAND_OUT_MS,", "NOW + math.min(HAND_OUT_MS,",
+    Mutant("a countdown is ignored", "NOW + math.min(delay or to_publish(ref),", "NOW + math.min(to_publish(ref),",
            times.test_what_is_due_later_is_not_handed_out_before, random=False),
     Mutant("nobody ends what has expired", "elseif rec.state == 'queued' and NOW >= (rec.expires_at or math.huge) then",
            "elseif false then", times.test_what_was_not_sent_before_it_expired_is_ended, random=False),

@@ -164,3 +164,20 @@ def test_a_mark_counts_only_after_a_while(world: World) -> None:
     fleet.work(5, each_s=0.1)
     assert fleet.extra == []
     assert set(fleet.marks.values()) <= {0}
+
+
+def test_a_client_that_is_slow_with_a_wide_request_is_not_overtaken(world: World) -> None:
+    """10,000 messages took 43 s on a machine with eight other programs, and each was sent twice meanwhile."""
+    request_id = world.open(*(f"c{number}" for number in range(2000)), deadline_s=300)
+    for first in range(0, 2000, 500):
+        assert world.watch(5, every=5) == []
+        world.published(request_id, *map(str, range(first, first + 500)))
+    assert world.watch(20, every=5) == [], "also the last has been confirmed"
+    assert len(world.waiting(request_id)) == 2000
+
+
+def test_what_a_client_did_not_send_comes_in_its_order(world: World) -> None:
+    world.open(*(f"c{number}" for number in range(1000)), deadline_s=300)
+    assert world.watch(14, every=7) == []
+    assert {int(order.ref) for order in world.watch(2)} == set(range(500))
+    assert {int(order.ref) for order in world.watch(3)} == set(range(500, 1000))

@@ -103,7 +103,7 @@ BREACHES = {
     "reasons_are_true": breach(
         expires_later,
         ("rec.state == 'queued' and NOW >= (rec.expires_at or math.huge)", "rec.expires_at"),
-        ("NOW + math.min(delay or HAND_OUT_MS,", "NOW + math.min(0,"),
+        ("NOW + math.min(delay or to_publish(ref),", "NOW + math.min(0,"),
     ),
     "nothing_is_stuck": breach(
         retried, ("  unset_head(head, 'again')\n  set_timer(head)\n", "  unset_head(head, 'again')\n")

@@ -14,7 +14,7 @@ for place = 1, #ARGV - 2 do
   if timed[place] then delay, expires = unpack(timed[place]) end
   plans[#plans + 1] = 'p' .. ref
   plans[#plans + 1] = ARGV[place + 2]
-  due_at(member(id, ref), NOW + math.min(delay or HAND_OUT_MS, expires or math.huge))
+  due_at(member(id, ref), NOW + math.min(delay or to_publish(ref), expires or math.huge))
 end
 in_bulk('HSET', H, plans)
 local calls = {}

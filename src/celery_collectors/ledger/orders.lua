@@ -1,6 +1,10 @@
 -- What runs and stages are, what is told of them, and how they are called for. Comes after changes.lua in every script.
 
 local function is_stage(ref) return STAGE_STATE[ref] ~= nil end
+-- How long the client that opened a request has a run to itself: it publishes them in turn, and may be slow, or busy.
+local WIDE, WIDE_MS = 500, 2500
+local function to_publish(ref) return HAND_OUT_MS + math.floor((tonumber(ref) or 0) / WIDE) * WIDE_MS end
+
 local function is_link(ref) return string.sub(ref, 1, 4) == 'link' end -- what follows a chord's end
 
 -- Until when a run, stage or link may be started and may run.

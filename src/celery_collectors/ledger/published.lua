@@ -4,7 +4,8 @@
 -- A: orders [{request_id, ref, generation, delivery, stamp (absent from the opener's own)}...]
 local function handed_out_later(head, sent, rec)
   local due = when_due(member(head.id, sent.ref))
-  return due and due ~= rec.expires_at and due > (sent.stamp or rec.queued_at) + HAND_OUT_MS
+  local until_then = sent.stamp and sent.stamp + HAND_OUT_MS or rec.queued_at + to_publish(sent.ref)
+  return due and due ~= rec.expires_at and due > until_then
 end
 
 local refs = {}
