@@ -130,9 +130,11 @@ def test_a_child_that_is_killed_from_outside(chords: Chords) -> None:
 @pytest.mark.heavy
 def test_what_hangs_is_left_at_the_deadline_and_its_slot_comes_back(chords: Chords) -> None:
     word, began = chords.word(), time.monotonic()
-    result = chord([chord_app.hang.s(), echo.s(1)], deadline=3)(gather.s())
+    result = chord([chord_app.hang.s(), echo.s(1)], deadline=8)(
+        gather.s()
+    )  # the other answers before, on a busy machine, too
     assert result.get(timeout=20) == [1]
-    assert 2.5 < time.monotonic() - began < 6
+    assert 7.5 < time.monotonic() - began < 11
     assert outcome(result, "hang") == ("timed_out", 1, "Timeout")
     for _ in range(2):
         chord_app.gated.delay(word)
