@@ -1,10 +1,6 @@
 -- What runs and stages are, what is told of them, and how they are called for. Comes after changes.lua in every script.
 
 local function is_stage(ref) return STAGE_STATE[ref] ~= nil end
--- How long the client that opened a request has a run to itself: it publishes them in turn, and may be slow, or busy.
-local WIDE, WIDE_MS = 500, 2500
-local function to_publish(ref) return HAND_OUT_MS + math.floor((tonumber(ref) or 0) / WIDE) * WIDE_MS end
-
 local function is_link(ref) return string.sub(ref, 1, 4) == 'link' end -- what follows a chord's end
 
 -- Until when a run, stage or link may be started and may run.
@@ -38,6 +34,10 @@ local function emit_rec(head, ref, rec, more, items)
 end
 
 -- Orders: what must be published, as dispatch.py takes them --------------------------------------
+
+-- How long the client that opened a request has a run to itself: it publishes them in turn, and may be slow, or busy.
+local WIDE, WIDE_MS = 500, 2500
+local function to_publish(ref) return HAND_OUT_MS + math.floor((tonumber(ref) or 0) / WIDE) * WIDE_MS end
 
 local function order(head, ref, rec) -- the stamp lets start.lua tell the copies of a message apart
   due_at(member(head.id, ref), math.min(NOW + HAND_OUT_MS, rec.expires_at or math.huge))
